@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from budgetplan.core.errors import BadValue
 from budgetplan.laws.chinchilla import Chinchilla
-from budgetplan.laws.fit import ensemble
 from budgetplan.laws.fit.parametric import Runs
 
 Floats = NDArray[np.float64]
@@ -105,38 +104,3 @@ def condition(runs: Runs, law: Chinchilla) -> float:
     ) / loss[:, None]  # fmt: skip
     values = np.linalg.svd(slopes / np.linalg.norm(slopes, axis=0), compute_uv=False)
     return float(values[0] / values[-1])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Influence:
-    """What leaving one run out does to the answer at a target budget."""
-
-    row: int  # place among the runs
-    params: float  # factor on the best size
-    loss: float  # change of log loss at the best size
-
-
-def influence(runs: Runs, *, flops: float, most: int = 5) -> tuple[Influence, ...]:
-    """Return the runs that move the answer most, largest change of the best size first.
-
-    Args:
-        runs: the runs; each is left out once.
-        flops: the target budget, 6 N D [FLOPs].
-        most: how many to return.
-    """
-    size, loss = _answer(runs, flops)
-    places = np.arange(len(runs.losses))
-    found = []
-    for row in places:
-        other_size, other_loss = _answer(runs.chosen(places[places != row]), flops)
-        found.append(
-            Influence(row=int(row), params=other_size / size, loss=float(np.log(other_loss / loss)))
-        )
-    return tuple(sorted(found, key=lambda each: -abs(np.log(each.params)))[:most])
-
-
-def _answer(runs: Runs, flops: float) -> tuple[float, float]:
-    law = ensemble.fit(runs, resamples=0, choices=ensemble.CHOICES[:1])
-    size = law.optimal_params(flops=np.array([flops]))
-    loss = law.loss(params=size[0], tokens=flops / 6 / size[0])
-    return float(size.item()), float(loss.item())

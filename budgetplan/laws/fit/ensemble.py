@@ -74,11 +74,8 @@ def fit(
     size = len(runs.losses)
     points = []
     for choice in choices:
-        weights = _weights(runs, choice)
-        found = (
-            _descend(start, centered, weights=weights, choice=choice) for start in _starts(runs)
-        )
-        center, _ = min(found, key=lambda each: each[1])
+        weights = _weights(runs, choice, excess_loss(runs))
+        center = _best(runs, centered, weights=weights, choice=choice)
         points.append(center)
         for _ in range(resamples):
             counts = np.bincount(random.integers(size, size=size), minlength=size)
@@ -102,6 +99,35 @@ class _Centered:
             log_n=log_n - log_n.mean(), log_d=log_d - log_d.mean(), log_loss=np.log(runs.losses)
         )
 
+    def chosen(self, keep: NDArray[np.bool_]) -> _Centered:
+        """Return the runs where `keep` is true, centered as all are."""
+        return _Centered(
+            log_n=self.log_n[keep], log_d=self.log_d[keep], log_loss=self.log_loss[keep]
+        )
+
+    def terms(self, point: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Return the log loss at a point, and what its slopes are made of."""
+        alpha, beta, gamma = np.exp(point[3:])
+        by_size, by_data = point[0] - alpha * self.log_n, point[1] - beta * self.log_d
+        both = np.logaddexp(by_size, by_data)
+        log_loss = np.logaddexp(gamma * both, point[2])
+        return log_loss, np.exp(gamma * both - log_loss), both, np.exp(by_size - both)
+
+    def surface(self, point: Floats) -> tuple[Floats, Floats]:
+        """Return the log loss at a point and its slopes, shapes (runs,) and (runs, 6)."""
+        log_loss, reducible, both, sized = self.terms(point)
+        alpha, beta, gamma = np.exp(point[3:])
+        pull = reducible * gamma
+        slopes = (
+            pull * sized,
+            pull * (1 - sized),
+            1 - reducible,
+            -pull * sized * alpha * self.log_n,
+            -pull * (1 - sized) * beta * self.log_d,
+            pull * both,
+        )
+        return log_loss, np.column_stack(slopes)
+
 
 def fitted(law: Generalized, runs: Runs) -> Fitted:
     """Return what an interval must know of the runs behind the ensemble."""
@@ -115,7 +141,16 @@ def fitted(law: Generalized, runs: Runs) -> Fitted:
 
 
 def excess_loss(runs: Runs) -> Floats:
-    """Return how far each log loss lies above the best run of no more compute, shape (runs,).
+    """Return how far each log loss lies above the best run of no more compute, shape (runs,)."""
+    order = _order(runs)
+    best = np.minimum.accumulate(runs.losses[order])
+    excess = np.empty_like(runs.losses)
+    excess[order] = np.log(runs.losses[order] / best)
+    return excess
+
+
+def _order(runs: Runs) -> NDArray[np.intp]:
+    """Return the places of the runs by rising compute.
 
     Of runs that share a budget the smaller models come first: an order that rounding cannot change.
     """
@@ -123,18 +158,53 @@ def excess_loss(runs: Runs) -> Floats:
     by_compute = np.argsort(compute, kind="stable")
     budget = np.empty(len(compute), dtype=np.int64)
     budget[by_compute] = np.cumsum(np.diff(compute[by_compute], prepend=compute.min()) > SAME)
-    order = np.lexsort((runs.params, budget))
-    best = np.minimum.accumulate(runs.losses[order])
-    excess = np.empty_like(runs.losses)
-    excess[order] = np.log(runs.losses[order] / best)
-    return excess
+    return np.lexsort((runs.params, budget))
 
 
-def _weights(runs: Runs, choice: Choice) -> Floats:
-    excess = excess_loss(runs)
+def _weights(runs: Runs, choice: Choice, excess: Floats) -> Floats:
     compute = runs.params * runs.tokens
     scatter = NOISE**2 + (choice.excess * excess) ** 2
     return np.asarray((compute / compute.max()) ** choice.reach / scatter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Center:
+    """One choice fitted to all runs, and how the fit hangs on each of them."""
+
+    runs: Runs
+    choice: Choice
+    point: Floats  # shape (6,)
+    order: NDArray[np.intp]  # of the runs, by rising compute
+    weights: Floats  # shape (runs,)
+    residuals: Floats  # of log loss, fitted less observed, shape (runs,)
+    slopes: Floats  # of log loss, shape (runs, 6)
+    precision: Floats  # of the priors, shape (6, 6)
+
+    def law(self, points: Floats) -> Generalized:
+        """Return the laws at some points, shape (points, 6)."""
+        return _law(points, self.runs)
+
+    def reweighted(self, excess: Floats) -> Floats:
+        """Return the weights if the runs lay so far above the best of their compute."""
+        return _weights(self.runs, self.choice, excess)
+
+
+def centered_fit(runs: Runs, choice: Choice) -> Center:
+    """Return the fit of one choice to all runs."""
+    centered, weights = _Centered.of(runs), _weights(runs, choice, excess_loss(runs))
+    point = _best(runs, centered, weights=weights, choice=choice)
+    log_loss, slopes = centered.surface(point)
+    priors = np.vstack([np.eye(6)[3:] / _spread(choice)[:, None], BALANCE])
+    return Center(
+        runs=runs,
+        choice=choice,
+        point=point,
+        order=_order(runs),
+        weights=weights,
+        residuals=log_loss - centered.log_loss,
+        slopes=slopes,
+        precision=priors.T @ priors,
+    )
 
 
 def _starts(runs: Runs) -> list[Floats]:
@@ -148,6 +218,17 @@ def _starts(runs: Runs) -> list[Floats]:
     return starts
 
 
+def _best(runs: Runs, centered: _Centered, *, weights: Floats, choice: Choice) -> Floats:
+    """Return the best point that searches from all starts find."""
+    found = (_descend(start, centered, weights=weights, choice=choice) for start in _starts(runs))
+    return min(found, key=lambda each: each[1])[0]
+
+
+def _spread(choice: Choice) -> Floats:
+    """Return the standard deviations of the priors of log alpha, log beta and log gamma."""
+    return np.array([choice.width, choice.width, choice.coupling if choice.coupled else 1e-6])
+
+
 def _descend(
     start: Floats, centered: _Centered, *, weights: Floats, choice: Choice
 ) -> tuple[Floats, float]:
@@ -155,35 +236,15 @@ def _descend(
     from scipy.optimize import least_squares
 
     kept = weights > 0
-    log_n, log_d = centered.log_n[kept], centered.log_d[kept]
-    target, root = centered.log_loss[kept], np.sqrt(weights[kept])
-    spread = np.array([choice.width, choice.width, choice.coupling if choice.coupled else 1e-6])
-    prior = np.array([np.log(EXPONENT), np.log(EXPONENT), 0.0])
-
-    def terms(point: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        alpha, beta, gamma = np.exp(point[3:])
-        by_size, by_data = point[0] - alpha * log_n, point[1] - beta * log_d
-        both = np.logaddexp(by_size, by_data)
-        log_loss = np.logaddexp(gamma * both, point[2])
-        return log_loss, np.exp(gamma * both - log_loss), both, np.exp(by_size - both)
+    some, root = centered.chosen(kept), np.sqrt(weights[kept])
+    spread, prior = _spread(choice), np.array([np.log(EXPONENT), np.log(EXPONENT), 0.0])
 
     def residuals(point: Floats) -> Floats:
-        data = (terms(point)[0] - target) * root
+        data = (some.terms(point)[0] - some.log_loss) * root
         return np.concatenate([data, (point[3:] - prior) / spread, BALANCE @ point])
 
     def jacobian(point: Floats) -> Floats:
-        _, reducible, both, sized = terms(point)
-        alpha, beta, gamma = np.exp(point[3:])
-        pull = reducible * gamma
-        slopes = (
-            pull * sized,
-            pull * (1 - sized),
-            1 - reducible,
-            -pull * sized * alpha * log_n,
-            -pull * (1 - sized) * beta * log_d,
-            pull * both,
-        )
-        data = np.column_stack(slopes) * root[:, None]
+        data = some.surface(point)[1] * root[:, None]
         return np.vstack([data, np.eye(6)[3:] / spread[:, None], BALANCE])
 
     found = least_squares(residuals, start, jac=jacobian, x_scale="jac", max_nfev=300)

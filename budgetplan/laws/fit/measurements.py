@@ -15,7 +15,6 @@ from budgetplan.laws.fit.columns import COUNTED
 from budgetplan.laws.fit.tables import NEEDED
 
 Floats = NDArray[np.float64]
-MOST = 2000  # runs; every fit leaves each of them out once
 ENDED = {"crashed", "failed", "killed", "preempted", "preempting", "error", "oom", "diverged",
          "running", "cancelled", "canceled", "timeout"}  # fmt: skip
 DIVERGED = 1.02  # a loss above this many times the loss of guessing has learned nothing
@@ -160,11 +159,6 @@ def _judged(
             f"params counts an unknown convention; say --counting {'|'.join(COUNTINGS)}"
         )
     keep, dropped = _usable(runs, needed=sizes)
-    if keep.sum() > MOST:
-        raise BadValue(
-            f"{keep.sum():,} runs are more than the {MOST:,} that a fit can weigh one by one",
-            "Take the last point of each run, or fewer points of each.",
-        )
     return replace(runs.chosen(keep), dropped=tuple(dropped), warnings=tuple(warnings))
 
 

@@ -83,6 +83,15 @@ def bootstrap(runs: Runs, best: SurfaceFit, *, draws: int, seed: int = 0) -> Chi
     nothing of the law being wrong, so that intervals from it are too narrow for extrapolation.
     """
     random = np.random.default_rng(seed)
+    found = [
+        _resampled(runs, best, random=random, draws=min(batched.TOGETHER, draws - place))
+        for place in range(0, draws, batched.TOGETHER)
+    ]
+    return _law(np.concatenate(found))
+
+
+def _resampled(runs: Runs, best: SurfaceFit, *, random: np.random.Generator, draws: int) -> Floats:
+    """Return the points of some resamplings; all at once would take memory of draws x runs."""
     size = len(runs.losses)
     rows = random.integers(size, size=(draws, size))
     problem = batched.Problem(
@@ -95,7 +104,7 @@ def bootstrap(runs: Runs, best: SurfaceFit, *, draws: int, seed: int = 0) -> Chi
     points, _, arrived = batched.descend(problem, best.point)
     for place in np.flatnonzero(~arrived):
         points[place] = _descend(best.point, runs.chosen(rows[place])).point
-    return _law(points)
+    return points
 
 
 def _law(points: Floats) -> Chinchilla:

@@ -13,7 +13,8 @@ from budgetplan.core.estimate import Estimate
 from budgetplan.core.source import Source
 from budgetplan.laws import interval
 from budgetplan.laws.fit import ensemble, holdout, parametric
-from budgetplan.laws.fit.diagnostics import Design, Influence, design, influence
+from budgetplan.laws.fit.diagnostics import Design, design
+from budgetplan.laws.fit.influence import Influence, influence
 from budgetplan.laws.fit.isoflop import Noise
 from budgetplan.laws.fit.measurements import Measurements
 from budgetplan.laws.fit.methods import METHODS, Found, Method, with_noise, words
