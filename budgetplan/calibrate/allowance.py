@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from budgetplan.calibrate import lock
 from budgetplan.calibrate.durable import StoreError
 from budgetplan.calibrate.run_folder import ENDINGS, RunFolder
 from budgetplan.calibrate.spec import RunSpec
@@ -101,6 +103,10 @@ class Ledger:
     allowance: Allowance
     cards: int = 1  # of each run
     _ended: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def turn(self) -> contextlib.AbstractContextManager[None]:
+        """Within this, no other worker of the same store asks for room."""
+        return lock.turn(self.runs[0].path.parent / ".turn")
 
     def spent(self, *, without: str = "", promised: bool = False) -> tuple[float, float]:
         """Return FLOPs and card-seconds spent on the runs.

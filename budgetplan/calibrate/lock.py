@@ -13,11 +13,12 @@ import contextlib
 import functools
 import json
 import os
+import random
 import re
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,9 @@ class Lock:
                 raise
             finally:
                 os.close(handle)
+            if attempts_of(os.listdir(self.folder))[-1:] != [latest + 1]:  # noqa: PTH208
+                path.unlink()  # our look at the folder was older than a file that is gone by now
+                raise Held(f"run {self.folder.name} was just taken by another")
         return latest + 1
 
     def _keep_alive(self) -> None:
@@ -240,3 +244,29 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+@contextlib.contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """Within this, nobody else is who asks for the same folder, on any machine; waits for it.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    with told(folder, doing="create"):
+        folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            held = Lock(folder)
+        except Held:
+            time.sleep(random.uniform(0.01, 0.1))  # several who wait must not look in step
+        else:
+            break
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            for number in attempts_of(os.listdir(folder)):  # noqa: PTH208
+                if number < held.number:
+                    (folder / f"attempt-{number}.json").unlink(missing_ok=True)
+        held.release()

@@ -100,8 +100,10 @@ def work(
             tally.ended[run.id] = state
             continue
         try:
-            with run.lock(from_step=_last_step(run)) as held:
-                turn = _Turn(run, held, trainer, stop, ledger, patience, watchers)
+            with contextlib.ExitStack() as stack:
+                held, room = _begun(run, stack, ledger=ledger)
+                turn = _Turn(run, held, trainer, stop, room, patience, watchers,
+                             cards=ledger.cards if ledger else 1)  # fmt: skip
                 _note(tally, run, turn.take())
         except Held:
             tally.elsewhere.append(run.id)
@@ -114,6 +116,26 @@ def work(
         else:
             tell(f"[{place}/{len(runs)}] {described(run, tally)}")
     return tally
+
+
+def _begun(
+    run: RunFolder, stack: contextlib.ExitStack, *, ledger: Ledger | None
+) -> tuple[Lock, Allowance | None]:
+    """Return the run's lock, held within the stack, and what the run may spend from now on.
+
+    A run that is locked is one that the allowance reaches for: workers that would begin at once ask
+    one after the other, so that neither both begin nor both give way.
+
+    Raises:
+        Held: another has it.
+        Spent: the allowance does not reach for it.
+    """
+    with ledger.turn() if ledger else contextlib.nullcontext():
+        state = run.state
+        if state == "running":
+            raise Held(f"run {run.id} is being written by {run.attempts()[-1]}")
+        room = ledger.room(run) if ledger and state not in ENDINGS else None
+        return stack.enter_context(run.lock(from_step=_last_step(run))), room
 
 
 def _note(tally: Tally, run: RunFolder, ending: str) -> None:
@@ -152,9 +174,10 @@ class _Turn:
     held: Lock
     trainer: Trainer
     stop: Stop
-    ledger: Ledger | None
+    room: Allowance | None
     patience: int
     watchers: Callable[[RunFolder], contextlib.AbstractContextManager[object]] | None
+    cards: int
 
     def take(self) -> str:
         """Make the run, and return how it ended: what its attempt's file will say."""
@@ -165,9 +188,8 @@ class _Turn:
             self._finish(_failure(f"its process died {self.patience} times at the same step, "
                                   "without a word: killed, or out of memory?"))  # fmt: skip
         else:
-            room = self.ledger.room(self.run) if self.ledger else None
             with self.watchers(self.run) if self.watchers else contextlib.nullcontext():
-                self._make(room)
+                self._make()
         return self.held.ending
 
     def _finish(self, result: Result) -> None:
@@ -180,10 +202,10 @@ class _Turn:
         steps = {each.holder.get("from_step") for each in [*deaths, _own(self.held)]}
         return len(deaths) == self.patience and len(steps) == 1
 
-    def _make(self, room: Allowance | None) -> None:
+    def _make(self) -> None:
         try:
             self.run.environment(environment.surroundings())
-            guard = _Guard(self.run, room, self.stop, cards=self.ledger.cards if self.ledger else 1)
+            guard = _Guard(self.run, self.room, self.stop, cards=self.cards)
             self._finish(self.trainer(self.run.spec, self.run, should_stop=guard))
         except Interrupted:
             self.held.ending = "interrupted"

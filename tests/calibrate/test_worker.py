@@ -12,33 +12,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from budgetplan.calibrate import work as working
 from budgetplan.calibrate.allowance import (
-    Allowance,
-    Ledger,
-    Spent,
-    evaluation_flops,
     flops_of,
-    seconds_of,
-    spent_on,
-    tokens_done,
     training_flops,
 )
 from budgetplan.calibrate.environment import surroundings
 from budgetplan.calibrate.fake import parse
-from budgetplan.calibrate.result import Interrupted, Result
+from budgetplan.calibrate.result import Result
 from budgetplan.calibrate.run_folder import RunFolder
-from budgetplan.calibrate.sinks.sink import watching
 from budgetplan.calibrate.spec import RunSpec
 from budgetplan.calibrate.trainers import trainer
 from budgetplan.calibrate.work import Stop, work
-from budgetplan.calibrate.worker import DONE, FAULT, LATER, SPENT, Work, main
-from budgetplan.core.errors import BadValue, MissingPackage, UnknownName
+from budgetplan.calibrate.worker import DONE, FAULT, LATER, Work, main
+from budgetplan.core.errors import BadValue, UnknownName
 from budgetplan.flops import closed_form
 from tests.calibrate.worlds import SHAPE, fake, spec, store_of, truth
 
@@ -295,153 +285,3 @@ def test_work_is_dealt_like_cards_and_survives_the_way_to_disk(tmp_path: Path) -
     assert Work.read(path) == todo
     parts = [todo.part(task, of=3) for task in range(3)]
     assert parts == [("a", "d", "g"), ("b", "e"), ("c", "f")]
-
-
-# --- the allowance ---
-
-
-def ledger(runs: list[RunFolder], flops: float | None = None, **more: Any) -> Ledger:
-    return Ledger(runs=tuple(runs), allowance=Allowance(flops=flops, **more))
-
-
-def test_no_run_begins_that_the_allowance_does_not_reach(tmp_path: Path) -> None:
-    _, runs = store_of(tmp_path, 4)
-    one = flops_of(runs[0].spec)
-    tally = work(runs, trainer=fake(), ledger=ledger(runs, 2.5 * one))
-    assert [run.state for run in runs] == ["finished", "finished", "interrupted", "planned"]
-    assert "left, run " + runs[2].id in tally.spent
-    assert sum(spent_on(run) for run in runs) == 2 * one
-    again = work(runs, trainer=fake(), ledger=ledger(runs, 4 * one))
-    assert (again.spent, again.left) == ("", [])
-    assert sum(spent_on(run) for run in runs) == 4 * one
-
-
-def test_what_is_promised_to_others_is_not_spent_twice(tmp_path: Path) -> None:
-    _, runs = store_of(tmp_path, 2)
-    one = flops_of(runs[0].spec)
-    book = ledger(runs, 1.5 * one)
-    with runs[0].lock():
-        assert book.spent() == (0, 0)
-        assert book.spent(promised=True)[0] == one
-        with pytest.raises(Spent, match=r"has .* left, run"):
-            book.room(runs[1])
-    assert book.room(runs[1]).flops == pytest.approx(1.5 * one)
-
-
-def test_steps_made_again_are_paid_again(tmp_path: Path) -> None:
-    steps = [512, 1024, 1536, 1024, 1536, 2048]
-    assert tokens_done([{"tokens": each, "loss": 1.0} for each in steps]) == 2048 + 1024
-    _, (run,) = store_of(tmp_path, 1)
-    for each in steps:
-        run.append({"step": each // 512, "tokens": each, "loss": 1.0, "seconds": each / 512})
-    run.append({"step": 4, "tokens": 2048, "validation_loss": 1.0})
-    assert spent_on(run) == training_flops(run.spec) * 6 / 20 + evaluation_flops(run.spec)
-    assert seconds_of(run) == 3 + 2
-
-
-def test_a_run_is_stopped_in_the_middle_when_repeats_have_used_it_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a run needs is known before, but not how often it starts anew."""
-    monkeypatch.setattr(working, "LOOK", 0.0)
-    _, (run,) = store_of(tmp_path, 1)
-
-    def again(spec: RunSpec, run: RunFolder, **more: Any) -> Result:
-        for step in (*range(1, 16), *range(1, 21)):
-            if more["should_stop"]():
-                raise Interrupted
-            run.append({"step": step, "tokens": 512 * step, "loss": 1.0})
-        return Result(status="finished")
-
-    tally = work([run], trainer=again, ledger=ledger([run], 1.2 * flops_of(run.spec)))
-    assert "stopped: the allowance of FLOPs is used up" in tally.spent
-    assert run.attempts()[-1].ending == "stopped at the allowance"
-    assert 1.2 <= spent_on(run) / flops_of(run.spec) < 1.26  # one step late at most
-
-
-def test_hours_of_cards_are_an_allowance_too(tmp_path: Path) -> None:
-    _, runs = store_of(tmp_path, 2)
-    result = fake(flops_per_second=1e9)(runs[0].spec, runs[0])
-    runs[0].finish(result)
-    book = Ledger(runs=tuple(runs), allowance=Allowance(card_seconds=2 * result.seconds), cards=2)
-    assert book.spent()[1] == 2 * result.seconds
-    with pytest.raises(Spent, match="card-hours is used up"):
-        book.room(runs[1])
-
-
-def test_the_worker_says_that_it_stopped_at_the_allowance(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, (run,) = store_of(tmp_path, 1)
-    assert main([str(tmp_path), run.id, "--trainer", LAW, "--allowance", "1e6"]) == SPENT
-    said = capsys.readouterr().err
-    assert "the allowance of 1M FLOPs has 1M left" in said
-    assert "Raise the allowance" in said
-
-
-# --- sinks ---
-
-
-def test_wandb_hears_every_record_and_the_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard: list[Any] = []
-    service = SimpleNamespace(
-        log=lambda values, step: heard.append((step, values)),
-        summary=SimpleNamespace(update=lambda values: heard.append(values["status"])),
-        finish=lambda *, exit_code: heard.append(exit_code),
-    )
-    begun: dict[str, Any] = {}
-
-    def init(**more: Any) -> Any:
-        begun.update(more)
-        return service
-
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
-    _, (run,) = store_of(tmp_path, 1, steps=2, evaluate_at=())
-
-    @contextmanager
-    def watchers(run: RunFolder) -> Iterator[None]:
-        with watching(run, names=["wandb"], tell=lambda text: None):
-            yield
-
-    work([run], trainer=fake(), watchers=watchers)
-    assert begun["id"] == run.id
-    assert begun["resume"] == "allow"
-    assert begun["config"]["steps"] == 2
-    assert [each[0] for each in heard[:3]] == [1, 2, 2]
-    assert heard[0][1]["loss"] == pytest.approx(2 + 100 / 512**0.5)
-    assert "validation_loss" in heard[2][1]
-    assert heard[3:] == ["finished", 0]
-
-
-def test_a_sink_that_fails_is_left_out_and_stops_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise ConnectionError("no network")
-
-    service = SimpleNamespace(init=lambda **_: SimpleNamespace(log=fail, finish=fail))
-    monkeypatch.setitem(sys.modules, "wandb", service)
-    _, (run,) = store_of(tmp_path, 1)
-    told: list[str] = []
-    with watching(run, names=["wandb"], tell=told.append):
-        run.append({"step": 1, "loss": 1.0})
-        run.append({"step": 2, "loss": 1.0})
-    assert told == ["note: wandb is left out from here: ConnectionError: no network"]
-    assert len(run.metrics()) == 2
-
-
-def test_a_sink_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, (run,) = store_of(tmp_path, 1)
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with (
-        pytest.raises(MissingPackage, match=r"pip install 'budgetplan\[wandb\]'"),
-        watching(run, names=["wandb"], tell=print),
-    ):
-        pass
-    with (
-        pytest.raises(UnknownName, match="Did you mean tensorboard"),
-        watching(run, names=["tensorbord"], tell=print),
-    ):
-        pass
