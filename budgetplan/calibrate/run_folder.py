@@ -18,6 +18,7 @@ from budgetplan.calibrate.result import Ending, Result, State
 from budgetplan.calibrate.spec import VERSION, RunSpec
 
 ENDINGS = frozenset(get_args(Ending))
+SAID = "environment.json beside it says which"
 Record = dict[str, Any]
 
 
@@ -237,13 +238,18 @@ def parse_spec(text: str, *, path: Path, name: str) -> RunSpec:
         older = isinstance(version, int) and version < VERSION
         raise OtherSpec(
             f"{path}: a spec of version {version}, {'older' if older else 'newer'} than {VERSION}",
-            "environment.json beside it says which budgetplan made it; use that, or a new folder.",
+            f"Use the budgetplan that wrote it ({SAID}), or plan again in a new folder.",
         )
     try:
         spec = RunSpec.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise OtherSpec(
+                f"{path}: version {version}, but with {where}, which is not known here",
+                f"A newer budgetplan may have written it ({SAID}); use that, or a new folder.",
+            ) from error
         raise OtherSpec(
             f"{path}: {where}: {first['msg']}", "Plan again in a new folder."
         ) from error

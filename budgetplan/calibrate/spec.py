@@ -2,13 +2,16 @@
 
 Two runs with the same spec are the same run, so a finished one is never made again. What does not
 change the result (where it runs, how it is shown) is no part of a spec.
+
+The name is a hash of the version and of what differs from the defaults, so a new field whose
+default means "as before" renames no run. A default or a meaning that changes is another version.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,7 +19,8 @@ from budgetplan.core.architecture import Architecture
 from budgetplan.core.budget import Precision
 from budgetplan.core.run import Schedule
 
-VERSION: Literal[1] = 1  # of the meaning of a spec; a changed meaning is another run
+VERSION: Literal[2] = 2  # of the meaning of a spec and of its defaults
+LABELS = {"architecture": {"name", "notes", "source"}}  # that compute nothing
 Positive = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(gt=0)]
 
@@ -39,7 +43,7 @@ class RunSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     kind: Literal["throughput", "isoflop", "hyperparameters"]
     architecture: Architecture
     factory: str | None = None  # model.py:name; None: the reference decoder
@@ -86,12 +90,10 @@ class RunSpec(BaseModel):
 
     @property
     def id(self) -> str:
-        """Name of the run: a hash of everything in the spec, the same on every machine."""
+        """Name of the run: a hash of what it computes, the same on every machine."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
 
     def canonical(self) -> str:
-        """Return the spec as JSON with sorted keys, which the name is a hash of."""
-        content: dict[str, Any] = self.model_dump(mode="json")
-        content["architecture"].pop("name", None)  # a label, not a shape
-        content["architecture"].pop("source", None)
-        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+        """Return what the name is a hash of: JSON of the version and of all but defaults."""
+        told = self.model_dump(mode="json", exclude_defaults=True, exclude=LABELS)
+        return json.dumps({**told, "version": self.version}, sort_keys=True, separators=(",", ":"))

@@ -72,11 +72,11 @@ def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"version": 0}, "a spec of version 0, older than 1"),
-        ({"version": 7}, "a spec of version 7, newer than 1"),
+        ({"version": 1}, "a spec of version 1, older than 2"),
+        ({"version": 7}, "a spec of version 7, newer than 2"),
         ({"steps": 21}, "not the one that was planned here"),
         ({"steps": -1}, "steps: Input should be greater than 0"),
-        ({"dropout": 0.1}, "dropout: Extra inputs are not permitted"),
+        ({"dropout": 0.1}, "version 2, but with dropout, which is not known here"),
         (None, "no spec of a run"),
     ],
 )
