@@ -167,6 +167,15 @@ class Ledger:
         return Allowance(flops=left * (1 + 1e-9) if left else None, card_seconds=time)
 
 
+class TooSmall(BadValue):
+    """The allowance does not reach for the smallest design; `needed` [FLOPs] would."""
+
+    def __init__(self, problem: str, *, needed: float) -> None:
+        more = f"{needed * 1.001:.3g}"
+        super().__init__(problem, f"The smallest that works is --spend {more}, or smaller models.")
+        self.needed = needed
+
+
 class Spent(StoreError):
     """The allowance does not reach for another run."""
 

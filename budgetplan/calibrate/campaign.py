@@ -59,7 +59,12 @@ def write(campaign: Campaign, folder: Path) -> None:
     """
     with told(folder, doing="create"):
         folder.mkdir(parents=True, exist_ok=True)
-    durable.write(folder / FILE, campaign.model_dump_json(indent=1, exclude_none=True))
+    durable.write(folder / FILE, text(campaign))
+
+
+def text(campaign: Campaign) -> str:
+    """Return the text of the campaign's file."""
+    return campaign.model_dump_json(indent=1, exclude_none=True)
 
 
 def read(folder: Path) -> Campaign:
@@ -70,14 +75,14 @@ def read(folder: Path) -> Campaign:
     """
     path = folder / FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadValue(
             f"{folder} holds no calibration: {FILE}: {error.strerror}",
             "Name its --folder, or begin one: budgetplan calibrate PLAN.yaml.",
         ) from error
     try:
-        return Campaign.model_validate_json(text)
+        return Campaign.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

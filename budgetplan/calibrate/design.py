@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfinv
 
-from budgetplan.core.errors import BadValue, OutOfDomain
+from budgetplan.calibrate.allowance import TooSmall
+from budgetplan.core.errors import OutOfDomain
 from budgetplan.core.units import show
 from budgetplan.laws import interval
 from budgetplan.laws.generalized import Generalized
@@ -265,7 +266,7 @@ def design(
 
     Raises:
         OutOfDomain: there are not so many sizes to choose from.
-        BadValue: the allowance is too small for the fewest runs; names the smallest that works.
+        TooSmall: the allowance does not reach for the fewest runs; names the smallest that works.
     """
     if len(options) < sizes:
         raise OutOfDomain(
@@ -337,17 +338,17 @@ def _fewest(options: Sequence[Option], *, allowance: float, sizes: int) -> list[
     """Return so many milestones of the cheapest sizes, none of the others.
 
     Raises:
-        BadValue: they cost more than the allowance.
+        TooSmall: they cost more than the allowance.
     """
     few = [min(MILESTONES, len(option.flops)) for option in options]
     costs = np.array([option.flops[upto - 1] for option, upto in zip(options, few, strict=True)])
     cheapest = np.argsort(costs)[:sizes]
     needed = float(costs[cheapest].sum())
     if needed > allowance:
-        raise BadValue(
+        raise TooSmall(
             f"an allowance of {show(allowance)} FLOPs is too small: {sizes} runs of the smallest"
             f" sizes, {MILESTONES} measurements each, cost {show(needed)}",
-            f"The smallest that works is --spend {needed * 1.001:.3g}, or smaller models.",
+            needed=needed,
         )
     chosen = set(cheapest.tolist())
     return [upto if place in chosen else 0 for place, upto in enumerate(few)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from budgetplan.calibrate.launchers.launcher import Launcher, Report, Ticket
@@ -27,8 +28,8 @@ class Pool:
     report: Report = field(default_factory=Report)
     deaths: list[str] = field(default_factory=list)  # of all launches, in words
     ticket: Ticket | None = None
+    cancelled: bool = False
     _round: int = 0
-    _cancelled: bool = False
 
     @property
     def store(self) -> Store:
@@ -54,9 +55,9 @@ class Pool:
 
     def _folder(self) -> Path:
         home = self.store.folder / "launches"
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        taken = {path.name for path in home.glob(f"{stamp}*")} if home.is_dir() else set()
-        return home / (stamp if stamp not in taken else f"{stamp}-{len(taken) + 1}")
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # others may launch as we do
+        taken = len(list(home.glob(f"{name}*"))) if home.is_dir() else 0
+        return home / (f"{name}-{taken + 1}" if taken else name)
 
     def watch(self, *, pause: float = 0.5) -> Iterator[Report]:
         """Return a report at every pause until all is over; starts workers anew when all died.
@@ -86,17 +87,12 @@ class Pool:
     def _again(self, now: Report) -> bool:
         """Start anew if workers died that others can replace, and say whether it was done."""
         most = self.work.patience * len(self.work.ids)  # then each run has failed or ended
-        if self._cancelled or now.spent or now.fault or not now.deaths or self._round >= most:
+        if self.cancelled or now.spent or now.fault or not now.deaths or self._round >= most:
             return False
         return self.start()
 
     def cancel(self) -> None:
         """Ask the workers to write checkpoints and end; `watch` returns when they have."""
-        self._cancelled = True
+        self.cancelled = True
         if self.ticket:
             self.launcher.cancel(self.ticket)
-
-
-def limited(work: Work, *, flops: float | None, card_seconds: float | None = None) -> Work:
-    """Return the work with an allowance for all its runs together."""
-    return replace(work, allowance_flops=flops, allowance_card_seconds=card_seconds)

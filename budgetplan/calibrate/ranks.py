@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,15 +20,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from budgetplan.calibrate import durable
-from budgetplan.calibrate.result import Interrupted, Result
+from budgetplan.calibrate.durable import StoreError
+from budgetplan.calibrate.result import Interrupted, Killed, Result
 from budgetplan.calibrate.run_folder import Record, RunFolder
+from budgetplan.calibrate.sinks.sink import watching
 from budgetplan.calibrate.spec import RunSpec
 from budgetplan.calibrate.store import Store
 from budgetplan.calibrate.trainers import Trainer, trainer
+from budgetplan.core.errors import UserError
 
 HANDED = ".ranks-result.json"
+LOG = "ranks.log"
+ERROR = re.compile(r"\[rank\d+\]:\s+((?:\w+\.)*)(\w+): (.+)")
 ASKED = ".ranks-stop"  # a file that asks all ranks to stop
 LATER = 75
+SLAIN = "Signal 9 (SIGKILL) received"  # as torchrun says it of a rank
 PATIENCE = 120.0  # for ranks that were asked to stop [s]
 
 
@@ -45,15 +52,20 @@ class Silent(RunFolder):
         """Leave the writing to rank 0."""
 
 
-def command(run: RunFolder, *, name: str, ranks: int, python: str) -> list[str]:
+def command(
+    run: RunFolder, *, name: str, ranks: int, python: str, sinks: Sequence[str] = ()
+) -> list[str]:
     """Return the command that starts a rank for each card of this machine."""
     start = [python, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    folder = run.path.parent.parent
-    return [*start, "-m", "budgetplan.calibrate.ranks", str(folder), run.id, "--trainer", name]
+    own = ["-m", "budgetplan.calibrate.ranks", str(run.path.parent.parent), run.id]
+    return [*start, *own, "--trainer", name, *(f"--sink={each}" for each in sinks)]
 
 
-def on_ranks(name: str, *, ranks: int) -> Trainer:
-    """Return a trainer that makes a run with so many processes, one card each."""
+def on_ranks(name: str, *, ranks: int, sinks: Sequence[str] = ()) -> Trainer:
+    """Return a trainer that makes a run with so many processes, one card each.
+
+    The sinks hear the run in the process that appends its records, rank 0.
+    """
 
     def train(
         spec: RunSpec, run: RunFolder, *, should_stop: Callable[[], bool] | None = None
@@ -61,9 +73,10 @@ def on_ranks(name: str, *, ranks: int) -> Trainer:
         handed, asked = run.path / HANDED, run.path / ASKED
         for left in (handed, asked):
             left.unlink(missing_ok=True)
-        with (run.path / "ranks.log").open("ab") as log:
+        with (run.path / LOG).open("ab") as log:
+            before = log.tell()
             process = subprocess.Popen(
-                command(run, name=name, ranks=ranks, python=sys.executable),
+                command(run, name=name, ranks=ranks, python=sys.executable, sinks=sinks),
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  # no threads hold locks it needs
             )  # fmt: skip
@@ -78,7 +91,7 @@ def on_ranks(name: str, *, ranks: int) -> Trainer:
         if asked.exists():
             asked.unlink()
             raise Interrupted
-        raise RanksFailed(_last_words(run.path / "ranks.log", process.returncode))
+        raise fault(run.path / LOG, process.returncode, since=before)
 
     return train
 
@@ -107,17 +120,34 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end torchrun when the worker is killed, so no rank outlives the lock."""
+    """Have the kernel end this process when its parent is killed, so none outlives the lock.
+
+    At once, as the parent was: who takes the run over may be there before a checkpoint is written.
+    """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _last_words(log: Path, code: int | None) -> str:
-    """Return the line of the log that looks most like the error of a rank."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]
-    telling = [line for line in lines if "Error" in line and "ChildFailedError" not in line]
-    words = telling[-1].partition("]:")[2] or telling[-1] if telling else ""
-    return f"{words.strip() or f'torchrun ended with {code}'}; see ranks.log"
+def fault(log: Path, code: int | None, *, since: int = 0) -> Exception:
+    """Return what the ranks died of: a signal from outside, the drive, or an error of one of them.
+
+    Args:
+        log: what they have written.
+        code: with which torchrun ended.
+        since: where in the log this attempt begins [bytes].
+    """
+    lines = log.read_bytes()[since:].decode(errors="replace").splitlines()
+    if code == -signal.SIGKILL or any(SLAIN in line for line in lines):
+        return Killed("a rank was killed by SIGKILL (out of memory?)")
+    errors = [match for line in lines if (match := ERROR.match(line))]
+    if not errors:
+        return RanksFailed(f"torchrun ended with {code}; see {LOG}")
+    module, name, words = errors[-1].groups()
+    if name == StoreError.__name__:
+        return StoreError(words)
+    if module.startswith("budgetplan."):  # what a user can mend, in the words for it
+        return UserError(words, f"see {LOG}")
+    return RanksFailed(f"{name}: {words}; see {LOG}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,6 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own.add_argument("store")
     own.add_argument("id")
     own.add_argument("--trainer", required=True)
+    own.add_argument("--sink", action="append", default=[])
+    _die_with_parent()
     given = own.parse_args(arguments)
     first = os.environ.get("RANK", "0") == "0"
     run = Store(given.store).get(given.id)
@@ -133,12 +165,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = Silent(run.path)
     asked = run.path / ASKED
     try:
-        result = trainer(given.trainer)(run.spec, run, should_stop=asked.exists)
+        with watching(run, names=given.sink if first else (), tell=_tell) as watchers:
+            result = trainer(given.trainer)(run.spec, run, should_stop=asked.exists)
+            watchers.result = result
     except Interrupted:
         return 0
     if first:
         durable.write(run.path / HANDED, result.model_dump_json())
     return 0
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,10 @@ class Interrupted(Exception):
     """Training was asked to stop, and stopped after writing its checkpoint."""
 
 
+class Killed(Exception):
+    """A process of the run was killed from outside; the message says how. Nothing is decided."""
+
+
 class Evaluation(NamedTuple):
     """One measurement of the held-out loss."""
 

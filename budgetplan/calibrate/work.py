@@ -14,13 +14,14 @@ from budgetplan.calibrate import durable, environment
 from budgetplan.calibrate.allowance import Allowance, Ledger, Spent, seconds_of, spent_on
 from budgetplan.calibrate.durable import StoreError
 from budgetplan.calibrate.lock import Attempt, Held, Lock, Lost
-from budgetplan.calibrate.result import Interrupted, Result
+from budgetplan.calibrate.result import Interrupted, Killed, Result
 from budgetplan.calibrate.run_folder import ENDINGS, RunFolder
 from budgetplan.calibrate.trainers import Trainer
 from budgetplan.core.errors import UserError
 from budgetplan.core.units import show_seconds
 
 PATIENCE = 3  # times that a run may kill its worker at the same step before it counts as failed
+KILLED = "killed"  # how an attempt ended whose run has processes of its own, and lost one
 LOOK = 5.0  # between looks at what a run has spent [s]
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)
@@ -61,6 +62,7 @@ class Tally:
     made: list[str] = field(default_factory=list)  # ended here
     elsewhere: list[str] = field(default_factory=list)  # another worker has them
     left: list[str] = field(default_factory=list)  # to be made later
+    killed: bool = False  # whether a process of one of those was
     spent: str = ""  # why the allowance ended the work
 
 
@@ -110,6 +112,10 @@ def work(
         except Lost as lost:
             tell(f"[{place}/{len(runs)}] {run.id}: {lost.problem}")
             tally.elsewhere.append(run.id)
+        except Killed as killed:
+            tell(f"[{place}/{len(runs)}] {run.id}: {killed}")
+            tally.killed = True
+            tally.left.append(run.id)
         except Spent as spent:
             tally.spent = str(spent)
             tally.left.append(run.id)
@@ -198,7 +204,7 @@ class _Turn:
 
     def _deadly(self) -> bool:
         before = self.run.attempts()[:-1][-self.patience :]
-        deaths = [each for each in before if not each.ending]
+        deaths = [each for each in before if each.ending in ("", KILLED)]
         steps = {each.holder.get("from_step") for each in [*deaths, _own(self.held)]}
         return len(deaths) == self.patience and len(steps) == 1
 
@@ -212,6 +218,9 @@ class _Turn:
             if guard.reached:
                 self.held.ending = "stopped at the allowance"
                 raise Spent(f"run {self.run.id} was stopped: {guard.reached}") from None
+        except Killed:
+            self.held.ending = KILLED
+            raise
         except StoreError:
             raise  # the next run would meet the same drive
         except UserError as error:

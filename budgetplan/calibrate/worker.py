@@ -3,7 +3,7 @@
 One process makes many runs, since to import torch takes longer than a tiny run. SIGTERM, SIGINT and
 SIGUSR1 stop it between two steps, with a checkpoint; a run that fails is recorded, and the next one
 begins. Exit codes: 0 nothing is left, 2 the drive or a name is at fault, 3 the allowance is spent,
-75 (a temporary failure) interrupted with work left.
+75 (a temporary failure) interrupted with work left, 137 a process of a run was killed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from budgetplan.calibrate.trainers import REAL, Trainer, trainer
 from budgetplan.calibrate.work import PATIENCE, Stop, Tally, work
 from budgetplan.core.errors import BadValue, UserError
 
-DONE, FAULT, SPENT, LATER = 0, 2, 3, 75
+DONE, FAULT, SPENT, LATER, KILLED = 0, 2, 3, 75, 137  # 128 and the number of SIGKILL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def trainer_of(todo: Work) -> Trainer:
         return trainer(todo.trainer)
     from budgetplan.calibrate.ranks import on_ranks
 
-    return on_ranks(todo.trainer, ranks=todo.cards_per_run)
+    return on_ranks(todo.trainer, ranks=todo.cards_per_run, sinks=todo.sinks)
 
 
 def perform(todo: Work, ids: Sequence[str], *, stop: Stop) -> Tally:
@@ -103,7 +103,7 @@ def perform(todo: Work, ids: Sequence[str], *, stop: Stop) -> Tally:
         stop=stop,
         ledger=ledger_of(todo),
         patience=todo.patience,
-        watchers=watchers if todo.sinks else None,
+        watchers=watchers if todo.sinks and todo.cards_per_run == 1 else None,
         tell=_tell,
     )
 
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if stop:
             _tell(f"stopped by {stop.reason}: {len(tally.left)} runs are left")
             return LATER if tally.left else DONE
-        return DONE
+        return KILLED if tally.killed else DONE
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -17,12 +18,19 @@ _OUTPUT = "Output"
 
 @commands.add("calibrate")
 def calibrate(  # noqa: PLR0917  each parameter is an option, by name
+    context: typer.Context,
     target: Annotated[
         str | None,
         typer.Argument(
             metavar="[PLAN|ACTION]",
             help="plan.yaml of optimize; or status, resume, retry, collect, export, cancel.",
             show_default=False,
+        ),
+    ] = None,
+    place: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FOLDER]", help="Of an action: the same as --folder.", show_default=False
         ),
     ] = None,
     kind: Annotated[
@@ -74,7 +82,7 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
     ] = Path("calibration"),
     launcher: Annotated[
         str,
-        typer.Option(help="local, torchrun, slurm or dry-run.", rich_help_panel=_HOW),
+        typer.Option(help="local, torchrun or slurm.", rich_help_panel=_HOW),
     ] = "local",
     launch: Annotated[
         list[str] | None,
@@ -85,6 +93,12 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
             rich_help_panel=_HOW,
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show the runs, files and commands; do nothing.", rich_help_panel=_HOW
+        ),
+    ] = False,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -131,10 +145,10 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
       budgetplan calibrate plan.yaml --data tokens/*.bin --spend 2%
       budgetplan calibrate plan.yaml --kind throughput --output revised.yaml
       budgetplan calibrate plan.yaml --launcher slurm --set partition=gpu --yes
-      budgetplan calibrate plan.yaml --launcher dry-run
-      budgetplan calibrate status --folder calibration
-      budgetplan calibrate resume --folder calibration --yes
-      budgetplan calibrate collect --folder calibration --output runs.csv
+      budgetplan calibrate plan.yaml --launcher slurm --dry-run
+      budgetplan calibrate status calibration
+      budgetplan calibrate resume calibration --spend 4%
+      budgetplan calibrate export csv calibration --output runs.csv
       budgetplan calibrate --demo
 
     throughput measures tokens per second, MFU and memory of the planned shape, or of the largest
@@ -142,10 +156,14 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
     is a smaller run, fits a law, and judges it on its largest runs before it is believed.
     hyperparameters sweeps learning rate, batch and beta2 at a small size.
 
+    --spend is a hard stop, steps that a crash makes necessary again included; resume with a larger
+    one goes on. Ctrl-C, and cancel from elsewhere, let workers write checkpoints and end; workers
+    outlive a closed terminal, and resume finds them. Without a terminal the progress is plain lines
+    on stderr.
+
     A run is named by all that decides it: what is finished is never run again, what was interrupted
-    goes on; retry lets what failed be tried again. collect (or export) writes the losses as a CSV
-    that fit and recount read; cancel asks the workers of the last launch to write checkpoints and
-    end.
+    goes on; retry lets what failed be tried again. collect (or export csv) writes the losses as a
+    CSV that fit and recount read.
 
     Keys of --json, numbers in base units, null where not known:
 
@@ -158,10 +176,10 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
       status:       folder allowance spent states runs[]
       collect:      runs, rows, files[]
     """
-    options = dict(locals())
+    options = {name: value for name, value in locals().items() if name != "context"}
     from budgetplan.cli.calibrated.asked import ACTIONS, wish
 
-    asked = wish(options)
+    asked = wish(options, given=frozenset(written(context)))
     if target in ACTIONS:
         from budgetplan.cli.calibrated import actions
 
@@ -172,3 +190,11 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
         code = session.calibrate(asked)
     if code:
         raise typer.Exit(code)
+
+
+def written(context: typer.Context) -> Iterator[str]:
+    """Yield the names of the parameters that stand on the command line."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            yield name

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from budgetplan.calibrate import ranks
-from budgetplan.calibrate.launchers.dry_run import shown
+from budgetplan.calibrate.durable import StoreError
 from budgetplan.calibrate.launchers.launcher import Report, Ticket, build, launchers
 from budgetplan.calibrate.launchers.local import Local, pool
 from budgetplan.calibrate.launchers.slurm import (
@@ -28,9 +28,10 @@ from budgetplan.calibrate.launchers.slurm import (
     report,
 )
 from budgetplan.calibrate.pool import Pool
+from budgetplan.calibrate.result import Killed
 from budgetplan.calibrate.run_folder import RunFolder
 from budgetplan.calibrate.worker import Work
-from budgetplan.core.errors import BadValue, UnknownName
+from budgetplan.core.errors import BadValue, UnknownName, UserError
 from tests.calibrate.worlds import store_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -54,7 +55,7 @@ def until(true: Callable[[], object], *, seconds: float = 30) -> None:
 
 
 def test_every_launcher_is_found() -> None:
-    assert set(launchers) == {"local", "torchrun", "slurm", "dry-run"}
+    assert set(launchers) == {"local", "torchrun", "slurm"}
 
 
 @pytest.mark.parametrize("name", sorted(launchers))
@@ -165,19 +166,15 @@ def test_there_are_no_more_workers_than_runs() -> None:
         ("torchrun", ("nproc_per_node=2",), ['"cards_per_run": 2', "ranks share the cores"]),
     ],
 )
-def test_a_dry_run_shows_everything_and_does_nothing(
+def test_all_that_a_launch_writes_and_runs_is_shown_before(
     tmp_path: Path, name: str, settings: tuple[str, ...], words: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    launcher = launchers["dry-run"](of=name, settings=settings)
-    start = launcher.prepare(work(tmp_path), folder=tmp_path / "launch")
-    text = shown(start)
-    for each in [*words, *work(tmp_path).ids]:
+    start = build(name, settings).prepare(work(tmp_path), folder=tmp_path / "launch")
+    text = start.shown()
+    for each in [*words, *work(tmp_path).ids, str(tmp_path / "launch" / "ticket.json")]:
         assert each in text
-    ticket = launcher.submit(start)
-    assert launcher.poll(ticket).over
-    launcher.cancel(ticket)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -338,6 +335,8 @@ def test_the_command_of_a_run_on_several_cards(tmp_path: Path) -> None:
                          "--nproc-per-node=4"]  # fmt: skip
     assert words[5:] == ["-m", "budgetplan.calibrate.ranks", str(tmp_path), run.id,
                          "--trainer", "real"]  # fmt: skip
+    with_sinks = ranks.command(run, name="real", ranks=4, python="python", sinks=["wandb"])
+    assert with_sinks == [*words, "--sink=wandb"]
 
 
 def test_only_rank_0_writes(tmp_path: Path) -> None:
@@ -348,15 +347,32 @@ def test_only_rank_0_writes(tmp_path: Path) -> None:
     assert sorted(path.name for path in run.path.iterdir()) == ["spec.json"]
 
 
-def test_the_last_words_of_a_rank_are_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("lines", "kind", "said"),
+    [
+        (["[rank1]: Traceback", "[rank1]: RuntimeError: it broke",
+          "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:"],
+         ranks.RanksFailed, "RuntimeError: it broke; see ranks.log"),
+        (["[rank0]: torch.OutOfMemoryError: CUDA out of memory."],
+         ranks.RanksFailed, "OutOfMemoryError: CUDA out of memory.; see ranks.log"),
+        (["[rank0]: budgetplan.core.errors.BadValue: 1 sequences, 2 processes"],
+         UserError, "1 sequences, 2 processes"),
+        (["[rank0]: budgetplan.calibrate.durable.StoreError: cannot write x: the disk is full"],
+         StoreError, "cannot write x: the disk is full"),
+        (["[rank1]: RuntimeError: Connection closed by peer",
+          "  traceback : Signal 9 (SIGKILL) received by PID 77"], Killed, "killed by SIGKILL"),
+        ([], ranks.RanksFailed, "torchrun ended with 1; see ranks.log"),
+    ],
+)  # fmt: skip
+def test_what_ranks_died_of(
+    tmp_path: Path, lines: list[str], kind: type[Exception], said: str
+) -> None:
     log = tmp_path / "ranks.log"
-    log.write_text(
-        "W1 [rank0]: warning\n[rank1]: Traceback\n[rank1]: RuntimeError: it broke\n"
-        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:\nbye\n"
-    )
-    assert ranks._last_words(log, 1) == "RuntimeError: it broke; see ranks.log"
-    log.write_text("")
-    assert ranks._last_words(log, -9) == "torchrun ended with -9; see ranks.log"
+    former = "[rank0]: ValueError: of a former attempt\n"
+    log.write_text(former + "\n".join([*lines, "bye"]))
+    found = ranks.fault(log, 1, since=len(former))
+    assert type(found) is kind
+    assert said in str(found)
 
 
 def test_a_run_is_made_by_two_ranks_and_stops_when_asked(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from budgetplan.calibrate.run_folder import RunFolder
-from budgetplan.calibrate.sinks.sink import watching
+from budgetplan.calibrate.sinks.sink import sinks, watching
 from budgetplan.calibrate.work import work
 from budgetplan.core.errors import MissingPackage, UnknownName
 from tests.calibrate.worlds import fake, store_of
@@ -64,20 +64,44 @@ def test_a_sink_that_fails_is_left_out_and_stops_nothing(
     with watching(run, names=["wandb"], tell=told.append):
         run.append({"step": 1, "loss": 1.0})
         run.append({"step": 2, "loss": 1.0})
-    assert told == ["note: wandb is left out from here: ConnectionError: no network"]
+    assert told == [
+        f"note: wandb is left out of the rest of run {run.id}: ConnectionError: no network"
+    ]
     assert len(run.metrics()) == 2
 
 
-def test_a_sink_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at", ["init", "finish"])
+def test_a_sink_that_does_not_open_or_close_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    def fail(**_: Any) -> None:
+        raise RuntimeError("nobody is logged in\nmore words")
+
+    opened = SimpleNamespace(log=lambda *_, **__: None, finish=fail,
+                             summary=SimpleNamespace(update=lambda _: None))  # fmt: skip
+    service = SimpleNamespace(init=fail if at == "init" else lambda **_: opened)
+    monkeypatch.setitem(sys.modules, "wandb", service)
+    _, (run,) = store_of(tmp_path, 1)
+    told: list[str] = []
+    tally = work(
+        [run], trainer=fake(), watchers=lambda run: watching(run, names=["wandb"], tell=told.append)
+    )
+    assert tally.made == [run.id]
+    assert len(told) == 1
+    assert told[0].endswith("RuntimeError: nobody is logged in")
+
+
+def test_a_sink_that_is_not_there_is_named_before_and_stops_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, (run,) = store_of(tmp_path, 1)
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with (
-        pytest.raises(MissingPackage, match=r"pip install 'budgetplan\[wandb\]'"),
-        watching(run, names=["wandb"], tell=print),
-    ):
-        pass
-    with (
-        pytest.raises(UnknownName, match="Did you mean tensorboard"),
-        watching(run, names=["tensorbord"], tell=print),
-    ):
-        pass
+    with pytest.raises(MissingPackage, match=r"pip install 'budgetplan\[wandb\]'"):
+        sinks["wandb"].needed()
+    with pytest.raises(UnknownName, match="Did you mean tensorboard"):
+        _ = sinks["tensorbord"]
+    told: list[str] = []
+    with watching(run, names=["wandb"], tell=told.append):
+        run.append({"step": 1, "loss": 1.0})
+    assert len(told) == 1
+    assert "MissingPackage" in told[0]

@@ -25,7 +25,7 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def rehearsal(folder: Path) -> list[str]:
     """The demo's plan and shapes, its losses drawn from a law plus noise."""
     trainer = f"fake:{law_file(folder)},noise=0.002,flicker=0.001"
-    return ["calibrate", "--demo", "--folder", "runs", "--set", "workers=1",
+    return ["calibrate", "--demo", "--folder", "runs", "--set", "workers=1", "--spend", "20%",
             "--trainer", f"{trainer},save_every=1000000,record_every=1000"]  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_from_design_to_revised_plan(done: tuple[int, str, str]) -> None:
     assert "What the runs should teach" in out
     assert "held out" in out
     assert "Python's standard library" in err
-    assert ("contradicts the plan" in out) == (code == 1)
+    assert ("Measurement contradicts the plan" in out) == (code == 1)
     revised = plans.read(Path("revised.yaml"))
     assert revised.figures["optimal_params"].origin == "measured"
     assert revised.law is not None
@@ -100,11 +100,18 @@ def test_a_run_that_failed_is_tried_again_by_retry_alone(
     assert "has failed" in capsys.readouterr().err
 
 
-def test_a_dry_run_writes_no_run(tmp_path: Path, capsys: Captured) -> None:
-    assert main([*rehearsal(tmp_path)[:4], "--launcher", "dry-run"]) == 0
+def test_a_dry_run_shows_every_file_and_command_and_writes_nothing(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    words = rehearsal(tmp_path)[:4]
+    before = sorted(tmp_path.iterdir())
+    assert main([*words, "--launcher", "slurm", "--dry-run"]) == 0
     out, _ = capsys.readouterr()
     assert "budgetplan.calibrate.worker" in out
-    assert not list(tmp_path.glob("runs/runs"))
+    assert "$ sbatch --parsable" in out
+    assert "calibration.json" in out
+    assert len([line for line in out.splitlines() if line.endswith("spec.json")]) >= 5
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def plan_file(folder: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from budgetplan.calibrate.allowance import TooSmall
 from budgetplan.calibrate.kinds.kind import (
     Asked,
     Basin,
@@ -46,7 +47,8 @@ class Hyperparameters:
         """Return the sweep at the largest size whose sweep the allowance pays for.
 
         Raises:
-            BadValue: the allowance is too small for the smallest size.
+            BadValue: the tokens are too few.
+            TooSmall: the allowance does not reach for the smallest size.
         """
         limit = asked.plan.stage.sequence_flops / asked.ladder.seq_len
         sizes = [
@@ -64,9 +66,9 @@ class Hyperparameters:
                    for each in sizes]  # fmt: skip
         paid = [each for each in designs if each.flops <= asked.allowance]
         if not paid:
-            raise BadValue(
+            raise TooSmall(
                 f"an allowance of {show(asked.allowance)} FLOPs is too small for a sweep",
-                f"The smallest that works is {show(min(each.flops for each in designs))} FLOPs.",
+                needed=min(each.flops for each in designs),
             )
         return max(paid, key=lambda each: each.flops)
 

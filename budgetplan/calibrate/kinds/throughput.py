@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from budgetplan.calibrate.allowance import flops_per_sequence
+from budgetplan.calibrate.allowance import TooSmall, flops_of, flops_per_sequence
 from budgetplan.calibrate.kinds.kind import (
     Asked,
     Design,
@@ -45,34 +45,34 @@ class Throughput:
         """Return short runs: batches up to what should fit, and one beyond it.
 
         Raises:
-            BadValue: the allowance pays for no run.
+            TooSmall: the allowance pays for no run.
         """
         shape, notes = measured_shape(asked)
-        per_sequence = float(rung_of(shape).sequence_flops)
-        specs = []
-        spent = 0.0
+        specs: list[RunSpec] = []
+        costs: list[float] = []
         sizes = batches(shape, asked)
         for batch in sizes:
-            cost = STEPS * batch * per_sequence
-            if spent + cost > asked.allowance:
+            spec = _spec(shape, asked, batch=batch)
+            cost = flops_of(spec)
+            if sum(costs) + cost > asked.allowance:
                 notes.append(
                     f"batches from {batch} sequences on are left out: each would cost"
                     f" {show(cost)} FLOPs"
                 )
                 break
-            spent += cost
-            specs.append(_spec(shape, asked, batch=batch))
+            specs.append(spec)
+            costs.append(cost)
         if not specs:
-            raise BadValue(
+            raise TooSmall(
                 f"an allowance of {show(asked.allowance)} FLOPs is too small for any run",
-                f"The smallest that works is {show(STEPS * per_sequence)} FLOPs.",
+                needed=cost,
             )
         return Design(
             kind="throughput",
             specs=tuple(specs),
-            flops=spent,
-            costs=tuple(STEPS * each.batch_sequences * per_sequence for each in specs),
-            seconds=Estimate(spent / asked.speed) if asked.speed else None,
+            flops=sum(costs),
+            costs=tuple(costs),
+            seconds=Estimate(sum(costs) / asked.speed) if asked.speed else None,
             notes=tuple(notes),
         )
 
@@ -175,6 +175,7 @@ def _spec(shape: Architecture, asked: Asked, *, batch: int) -> RunSpec:
         learning_rate=min(run.learning_rate or 1e-4, 1e-3),
         precision=asked.precision,
         seed=asked.seed,
+        evaluation_tokens=shape.seq_len,  # the speed is wanted, and no loss
     )
 
 

@@ -11,6 +11,7 @@ The ticket is kept beside the work, so another process, on another day, can poll
 from __future__ import annotations
 
 import json
+import shlex
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,16 @@ class Start:
             self.folder.mkdir(parents=True, exist_ok=True)
         for name, text in self.files.items():
             durable.write(self.folder / name, text)
+
+    def shown(self) -> str:
+        """Return the files and commands as text that could be typed into a shell."""
+        parts = [f"# {self.folder / name}\n{text.rstrip()}\n" for name, text in self.files.items()]
+        for command in self.commands:
+            words = [f"{key}={shlex.quote(value)}" for key, value in command.environment.items()]
+            log = f" >> {shlex.quote(str(self.folder / command.log))} 2>&1" if command.log else ""
+            parts.append(f"$ {' '.join([*words, shlex.join(command.words)])}{log}\n")
+        parts.append(f"# {self.folder / TICKET}: what was started\n")
+        return "\n".join([*parts, *(f"# {remark}\n" for remark in self.remarks)])
 
 
 @dataclass(frozen=True, kw_only=True)

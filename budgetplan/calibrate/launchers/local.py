@@ -20,7 +20,7 @@ from budgetplan.calibrate.launchers.launcher import (
     Ticket,
     launchers,
 )
-from budgetplan.calibrate.worker import DONE, FAULT, LATER, SPENT, Work
+from budgetplan.calibrate.worker import DONE, FAULT, KILLED, LATER, SPENT, Work
 from budgetplan.core.errors import BadValue
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -165,6 +165,8 @@ def ending(code: int | None) -> str:
     """Return in words how a process ended."""
     if code is None:
         return "ended"
+    if code == KILLED:
+        code = -signal.SIGKILL
     if code >= 0:
         return "could not go on" if code == FAULT else f"ended with exit code {code}"
     name = signal.Signals(-code).name

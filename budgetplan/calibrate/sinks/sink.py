@@ -7,11 +7,13 @@ with a word about it, and never stops a run.
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from budgetplan.calibrate.result import Result
 from budgetplan.calibrate.run_folder import RunFolder
+from budgetplan.core.errors import MissingPackage
 from budgetplan.core.registry import Registry
 
 
@@ -27,42 +29,87 @@ class Sink(Protocol):
         ...
 
 
-sinks: Registry[Callable[[RunFolder], Sink]] = Registry(
-    "sink", package="budgetplan.calibrate.sinks"
-)
-"""Each opens the sink of a run; one that goes on is continued under the same name."""
+class Opens(Protocol):
+    """Opens the sink of a run; one that goes on is continued under the same name."""
+
+    def __call__(self, run: RunFolder) -> Sink:
+        """Return the open sink."""
+        ...
+
+    def needed(self) -> None:
+        """Raise MissingPackage unless what the sink needs is installed."""
+        ...
+
+
+sinks: Registry[Opens] = Registry("sink", package="budgetplan.calibrate.sinks")
+
+
+class Watchers:
+    """The sinks of one run that are open."""
+
+    def __init__(self, run: RunFolder, *, tell: Callable[[str], None]) -> None:
+        self.run = run
+        self.result: Result | None = None  # where it is known before it lies in the folder
+        self._tell = tell
+        self._open: dict[str, Sink] = {}
+
+    def open(self, name: str) -> None:
+        """Open a sink, or tell why not."""
+        with self._told(f"{name} is left out of run {self.run.id}"):
+            self._open[name] = sinks[name](self.run)
+
+    def hear(self, record: dict[str, Any]) -> None:
+        """Hand a record on; a sink that fails hears no more."""
+        for name, sink in list(self._open.items()):
+            with self._told(f"{name} is left out of the rest of run {self.run.id}") as faults:
+                sink.record(record)
+            if faults:
+                del self._open[name]
+
+    def close(self) -> None:
+        """Close all."""
+        for name, sink in self._open.items():
+            with self._told(f"{name} could not be closed"):
+                sink.close(self.result or self.run.result)
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[list[str]]:
+        """Turn whatever a service on a network may raise into a note."""
+        faults: list[str] = []
+        try:
+            yield faults
+        except Exception as error:
+            words = str(error).strip().partition("\n")[0]
+            faults.append(f"{type(error).__name__}: {words}")
+            self._tell(f"note: {what}: {faults[0]}")
 
 
 @contextlib.contextmanager
 def watching(
     run: RunFolder, *, names: Sequence[str], tell: Callable[[str], None]
-) -> Iterator[None]:
-    """Within this, the named sinks hear every record of the run.
+) -> Iterator[Watchers]:
+    """Within this, the named sinks hear every record of the run."""
+    watchers = Watchers(run, tell=tell)
+    for name in names:
+        watchers.open(name)
+    run.listeners.append(watchers.hear)
+    try:
+        yield watchers
+    finally:
+        run.listeners.remove(watchers.hear)
+        watchers.close()
+
+
+def package(name: str, *, extra: str) -> Any:
+    """Return the module that a sink needs.
 
     Raises:
-        UnknownName: no sink has one of the names.
-        MissingPackage: a sink's package is not installed.
+        MissingPackage: it is not installed.
     """
-    open_ones = {name: sinks[name](run) for name in names}
-
-    def hear(record: dict[str, Any]) -> None:
-        for name, sink in list(open_ones.items()):
-            try:
-                sink.record(record)
-            except Exception as error:  # whatever a service on a network may raise
-                tell(f"note: {name} is left out from here: {type(error).__name__}: {error}")
-                del open_ones[name]
-
-    run.listeners.append(hear)
     try:
-        yield
-    finally:
-        run.listeners.remove(hear)
-        for name, sink in open_ones.items():
-            try:
-                sink.close(run.result)
-            except Exception as error:
-                tell(f"note: {name} could not be closed: {type(error).__name__}: {error}")
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise MissingPackage(extra, needed_for=f"the sink {extra}", extra=extra) from error
 
 
 def numbers(record: dict[str, Any]) -> dict[str, float]:

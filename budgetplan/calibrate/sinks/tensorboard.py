@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from budgetplan.calibrate.result import Result
 from budgetplan.calibrate.run_folder import RunFolder
-from budgetplan.calibrate.sinks.sink import Sink, numbers, sinks
-from budgetplan.core.errors import MissingPackage
+from budgetplan.calibrate.sinks.sink import Opens, numbers, package, sinks
+
+MODULE = "torch.utils.tensorboard"
 
 
 @sinks.add("tensorboard")
@@ -16,14 +16,14 @@ class TensorBoard:
     """Event files in each run's folder; `tensorboard --logdir STORE` shows them all."""
 
     def __init__(self, run: RunFolder) -> None:
-        try:
-            writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
-        except ModuleNotFoundError as error:
-            raise MissingPackage(
-                "tensorboard", needed_for="the sink tensorboard", extra="tensorboard"
-            ) from error
+        writer = package(MODULE, extra="tensorboard").SummaryWriter
         done = max((each.get("step", 0) for each in run.metrics()), default=0)
         self._writer: Any = writer(str(run.path / "tensorboard"), purge_step=done + 1)
+
+    @classmethod
+    def needed(cls) -> None:
+        """Raise MissingPackage unless tensorboard is installed."""
+        package(MODULE, extra="tensorboard")
 
     def record(self, record: dict[str, Any]) -> None:
         """Take one record, its numbers as curves over steps."""
@@ -37,4 +37,4 @@ class TensorBoard:
         self._writer.close()
 
 
-_: type[Sink] = TensorBoard
+_: Opens = TensorBoard

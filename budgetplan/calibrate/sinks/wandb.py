@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
+import os
 from typing import Any
 
 from budgetplan.calibrate.result import Result
 from budgetplan.calibrate.run_folder import RunFolder
-from budgetplan.calibrate.sinks.sink import Sink, numbers, sinks
-from budgetplan.core.errors import MissingPackage
+from budgetplan.calibrate.sinks.sink import Opens, numbers, package, sinks
 
 PROJECT = "budgetplan"  # unless WANDB_PROJECT says otherwise
 
@@ -18,13 +17,7 @@ class WeightsAndBiases:
     """A run of W&B for each run, named by the spec's hash, so that one that goes on stays one."""
 
     def __init__(self, run: RunFolder) -> None:
-        import os
-
-        try:
-            wandb = importlib.import_module("wandb")
-        except ModuleNotFoundError as error:
-            raise MissingPackage("wandb", needed_for="the sink wandb", extra="wandb") from error
-        self._run: Any = wandb.init(
+        self._run: Any = package("wandb", extra="wandb").init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=run.id,
             name=run.id,
@@ -32,6 +25,11 @@ class WeightsAndBiases:
             dir=str(run.path),
             config=run.spec.model_dump(mode="json"),
         )
+
+    @classmethod
+    def needed(cls) -> None:
+        """Raise MissingPackage unless wandb is installed."""
+        package("wandb", extra="wandb")
 
     def record(self, record: dict[str, Any]) -> None:
         """Take one record, its numbers as curves over steps."""
@@ -44,4 +42,4 @@ class WeightsAndBiases:
         self._run.finish(exit_code=0 if result and result.status == "finished" else 1)
 
 
-_: type[Sink] = WeightsAndBiases
+_: Opens = WeightsAndBiases

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from budgetplan.cli.calibrated.asked import Wish, told
+from budgetplan.cli.calibrated.asked import Wish, allowance, told
 from budgetplan.cli.screen import console, emit_json, warn
 from budgetplan.core.errors import BadValue
 
@@ -82,15 +82,35 @@ def status(wish: Wish) -> int:
 def resume(wish: Wish) -> int:
     """Go on with the runs that are not finished, then judge as at the first time."""
     from budgetplan.calibrate import campaign as campaigns
-    from budgetplan.cli.calibrated import session
+    from budgetplan.cli.calibrated import runs, session
 
     _store(wish)
     campaign = campaigns.read(wish.folder)
-    options = {**wish.options, **campaign.options}
-    own = dataclasses.replace(wish, options=options)
+    own = dataclasses.replace(wish, options=_options(wish, campaign))
     session.refuse_output(own)
-    asked = told(options | {"spend": f"{campaign.allowance!r}"}, campaign.plan)
-    return session.finish(own, campaign, (), asked=asked, launcher=session.launcher_of(own))
+    runs.refuse_unusable(own)
+    if "spend" in wish.given:
+        campaign = _allowed(campaign, own["spend"])
+    launcher = runs.launcher_of(own)
+    if wish["dry_run"]:
+        runs.show(own, campaign, (), launcher)
+        return 0
+    asked = told({**own.options, "spend": f"{campaign.allowance!r}"}, campaign.plan)
+    return session.finish(own, campaign, (), asked=asked, launcher=launcher)
+
+
+def _options(wish: Wish, campaign: Campaign) -> dict[str, Any]:
+    """Return the options of the campaign, and those that were given now in their place."""
+    kept = dict(campaign.options)
+    if "launcher" in wish.given:  # settings are of one launcher
+        kept.pop("launch", None)
+    return {**wish.options, **kept, **{name: wish[name] for name in wish.given}}
+
+
+def _allowed(campaign: Campaign, spend: str) -> Campaign:
+    """Return the campaign with another allowance."""
+    found = allowance(spend, campaign.plan)
+    return campaign.model_copy(update={"allowance": found})
 
 
 def collect(wish: Wish) -> int:
@@ -128,20 +148,22 @@ def _written(path: Path, text: str, *, force: bool) -> Path:
 
 
 def cancel(wish: Wish) -> int:
-    """Ask the workers of the last launch to write checkpoints and end."""
-    from budgetplan.calibrate.launchers.launcher import TICKET, Ticket, build
+    """Ask the workers of all launches to write checkpoints and end.
+
+    Raises:
+        BadValue: there was no launch.
+    """
+    from budgetplan.cli.calibrated import runs
 
     _store(wish)
-    tickets = sorted((wish.folder / "launches").glob(f"*/{TICKET}"))
-    if not tickets:
+    if not runs.tickets(wish.folder):
         raise BadValue(f"{wish.folder} has no launch to cancel", "See calibrate status.")
-    ticket = Ticket.read(tickets[-1].parent)
-    launcher = build(ticket.launcher)
-    before = launcher.poll(ticket)
-    launcher.cancel(ticket)
-    asked = before.working + before.waiting
+    found = runs.living(wish.folder)
+    for ticket, launcher, _ in found:
+        launcher.cancel(ticket)
+    asked = sum(workers for *_, workers in found)
     if wish.as_json:
-        emit_json({"launch": str(tickets[-1].parent), "asked": asked})
+        emit_json({"launches": [ticket.folder for ticket, *_ in found], "asked": asked})
     else:
         warn(f"{asked} workers were asked to write their checkpoints and end")
     return 0

@@ -19,8 +19,19 @@ ACTIONS = ("status", "resume", "retry", "collect", "export", "cancel")
 SHARES = {"throughput": 1.0, "hyperparameters": 5.0, "isoflop": 14.0}
 """How an allowance is divided among kinds that are asked for together."""
 KEPT = ("kind", "spend", "data", "data_format", "tokenizer", "factory", "qk_norm", "precision",
-        "seed")  # fmt: skip
-"""Options that decide which runs are made: a campaign keeps them."""
+        "seed", "trainer", "launcher", "launch", "sink")  # fmt: skip
+"""Options that decide which runs are made, and how: a campaign keeps them."""
+MADE = frozenset({"spend", "launcher", "launch", "sink", "yes", "output", "force"})
+EFFECTIVE = {
+    "status": frozenset[str](),
+    "resume": MADE | {"dry_run"},
+    "retry": MADE,
+    "collect": frozenset({"output", "force"}),
+    "export": frozenset({"output", "force"}),
+    "cancel": frozenset[str](),
+}
+"""Options that an action obeys, beside --folder and --json; what decides the runs is decided."""
+NAMES = {"data_format": "--format", "launch": "--set", "as_json": "--json"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +44,22 @@ class Wish:
     folder: Path
     output: Path | None
     as_json: bool
+    given: frozenset[str] = frozenset()  # options that were written, among those that are kept
 
     def __getitem__(self, name: str) -> Any:
         return self.options[name]
 
 
-def wish(options: Mapping[str, Any]) -> Wish:
+def wish(options: Mapping[str, Any], *, given: frozenset[str]) -> Wish:
     """Return the options, checked as far as that is possible without a plan.
 
+    Args:
+        options: of the command, by name.
+        given: names of those that were written, and not left at their default.
+
     Raises:
-        BadValue: neither a plan nor an action nor --demo, or two of them.
+        BadValue: neither a plan nor an action nor --demo, or two of them; or an option was given
+            that would have no effect.
         UnknownName: an unknown kind.
     """
     target = options["target"]
@@ -56,14 +73,51 @@ def wish(options: Mapping[str, Any]) -> Wish:
     is_word = target is not None and target not in ACTIONS and not Path(target).suffix
     if target is not None and is_word and not Path(target).exists():
         raise UnknownName("action", target, ACTIONS)
+    refuse_without_effect(target, given, demo=options["demo"])
     return Wish(
         target=target,
         kinds=kinds_of(options["kind"]),
         options=options,
-        folder=Path(options["folder"]),
+        folder=folder_of(options, given=given),
         output=options["output"],
         as_json=options["as_json"],
+        given=given & {*KEPT, *MADE},
     )
+
+
+def refuse_without_effect(target: str | None, given: frozenset[str], *, demo: bool) -> None:
+    """Raise BadValue if an option was given that nothing would obey."""
+    if target in ACTIONS:
+        idle = given - EFFECTIVE[target] - {"target", "place", "folder", "as_json"}
+        remedy = f"Leave it out; begin anew to change it, or see calibrate {target} alone."
+        if target in ("resume", "retry"):
+            remedy = "The calibration keeps what it began with; for other runs begin another one."
+        what = f"calibrate {target}"
+    else:
+        idle = given & {"kind", "tokenizer"} if demo else frozenset[str]()
+        what, remedy = "--demo", "Leave it out: the demo has a kind and a tokenizer of its own."
+    if idle:
+        name = min(idle)
+        written = NAMES.get(name, f"--{name.replace('_', '-')}")
+        raise BadValue(f"{written} has no effect on {what}", remedy)
+
+
+def folder_of(options: Mapping[str, Any], *, given: frozenset[str]) -> Path:
+    """Return the folder of the runs: named after an action, or by --folder.
+
+    Raises:
+        BadValue: words that are no folder, or two folders.
+    """
+    words = list(options["place"] or ())
+    if options["target"] == "export" and words[:1] == ["csv"]:  # the only format there is
+        words = words[1:]
+    if not words:
+        return Path(options["folder"])
+    if options["target"] not in ACTIONS:
+        raise BadValue(f"{words[0]}: one plan at a time", "The folder of the runs is --folder.")
+    if len(words) > 1 or "folder" in given:
+        raise BadValue(f"{words[-1]}: two folders are named", "Name one.")
+    return Path(words[0])
 
 
 def kinds_of(text: str) -> tuple[str, ...]:

@@ -29,19 +29,28 @@ WORDS = (
 )
 
 
-def prepared(wish: Wish) -> tuple[Wish, Plan]:
-    """Return the demo's options and its plan, made as any plan is."""
+def prepared(wish: Wish, *, home: Path | None = None) -> tuple[Wish, Plan]:
+    """Return the demo's options and its plan, made as any plan is.
+
+    Args:
+        wish: the options as written.
+        home: where the ladder's file is written; None: the folder of the runs.
+    """
+    from budgetplan.calibrate.durable import told
     from budgetplan.cli.optimized.asked import question
     from budgetplan.core.units import show
     from budgetplan.plan.optimize import optimize
 
     console(stderr=True).print(WORDS.format(flops=show(BUDGET)), highlight=False)
     folder = wish.folder if str(wish.folder) != "calibration" else Path(FOLDER)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "ladder.yaml"
-    path.write_text(ladder(), encoding="utf-8")
+    path = (home or folder) / "ladder.yaml"
+    with told(path, doing="write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(ladder(), encoding="utf-8")
     plan = optimize(question({"flops": f"{BUDGET:g}", "law": LAW, "ladder": str(path)}))
-    options = {**wish.options, "spend": SPEND, "kind": "isoflop", "tokenizer": "bytes"}
+    options = {**wish.options, "kind": "isoflop", "tokenizer": "bytes"}
+    if "spend" not in wish.given:
+        options["spend"] = SPEND
     options["launch"] = wish["launch"] or (["workers=2"] if wish["launcher"] == "local" else [])
     return dataclasses.replace(wish, options=options, kinds=("isoflop",), folder=folder), plan
 

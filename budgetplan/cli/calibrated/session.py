@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from budgetplan.cli.calibrated import runs
 from budgetplan.cli.calibrated.asked import KEPT, SHARES, Wish, told
 from budgetplan.cli.screen import console, emit_json, warn
 from budgetplan.core.errors import BadValue, UserError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from budgetplan.calibrate.store import Store
     from budgetplan.core.plan import Plan
 
-ENOUGH = 1.02  # a run that is longer by so much than the allowance is not begun
+DESIGNED = 0.98  # of the allowance; the rest pays for steps that a crash makes necessary again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,22 +48,24 @@ def calibrate(wish: Wish) -> int:
     """Design, ask, run, judge and revise; return the exit code."""
     from budgetplan.core import plan as plans
 
-    if wish["demo"]:
-        from budgetplan.cli.calibrated import demo
+    with tempfile.TemporaryDirectory() as passing:
+        if wish["demo"]:
+            from budgetplan.cli.calibrated import demo
 
-        wish, plan = demo.prepared(wish)
-    else:
-        plan = plans.read(Path(str(wish.target)))
-    refuse_output(wish)
-    launcher = launcher_of(wish)
-    asked = told(wish.options, plan, speed=_speed(wish.folder))
-    designs = designed(wish, asked)
-    if not wish.as_json:
-        _show_designs(designs, asked)
-    campaign = _campaign(wish, plan, designs, allowance=asked.allowance)
-    if wish["launcher"] == "dry-run":
-        _dry(wish, campaign, designs, launcher)
-        return 0
+            wish, plan = demo.prepared(wish, home=Path(passing) if wish["dry_run"] else None)
+        else:
+            plan = plans.read(Path(str(wish.target)))
+        refuse_output(wish)
+        runs.refuse_unusable(wish)
+        launcher = runs.launcher_of(wish)
+        asked = told(wish.options, plan, speed=_speed(wish.folder))
+        designs = designed(wish, asked)
+        if not wish.as_json:
+            _show_designs(designs, asked)
+        campaign = _campaign(wish, plan, designs, allowance=asked.allowance)
+        if wish["dry_run"]:
+            runs.show(wish, campaign, designs, launcher)
+            return 0
     _confirm(wish, designs)
     return finish(wish, campaign, designs, asked=asked, launcher=launcher)
 
@@ -83,7 +87,7 @@ def finish(
         for spec in each.specs:
             store.add(spec)
     campaigns.write(campaign, wish.folder)
-    _make(wish, campaign, store, launcher, peak=_peak(asked))
+    runs.make(wish, campaign, launcher, peak=_peak(asked))
     verdicts = judged(campaign, store, asked)
     revised, files = _revised(wish, campaign.plan, verdicts)
     answer = Answer(designs=tuple(designs), verdicts=verdicts, plan=campaign.plan,
@@ -107,15 +111,26 @@ def finish(
 
 
 def designed(wish: Wish, asked: Asked) -> tuple[Design, ...]:
-    """Return the runs of every kind, the allowance divided among them."""
+    """Return the runs of every kind, the allowance divided among them.
+
+    Raises:
+        TooSmall: the allowance does not reach for one of the kinds.
+    """
+    from budgetplan.calibrate.allowance import TooSmall
     from budgetplan.calibrate.kinds.kind import kinds
 
     total = sum(SHARES[name] for name in wish.kinds)
-    left, found = asked.allowance, []
+    whole = left = DESIGNED * asked.allowance
+    found = []
     for place, name in enumerate(wish.kinds):
         last = place == len(wish.kinds) - 1
-        own = left if last else asked.allowance * SHARES[name] / total
-        made = kinds[name]().design(dataclasses.replace(asked, allowance=own))  # type: ignore[operator]
+        share = SHARES[name] / total
+        own = left if last else whole * share
+        try:
+            made = kinds[name]().design(dataclasses.replace(asked, allowance=own))  # type: ignore[operator]
+        except TooSmall as error:
+            problem = f"--kind {name}: {error.problem}"
+            raise TooSmall(problem, needed=error.needed / share / DESIGNED) from error
         found.append(made)
         left -= made.flops
     return tuple(found)
@@ -132,14 +147,6 @@ def refuse_output(wish: Wish) -> None:
         raise BadValue(f"--output {path} exists", "Add --force to replace it.")
     if not path.absolute().parent.is_dir():
         raise BadValue(f"--output {path}: its folder does not exist", "Make it first.")
-
-
-def launcher_of(wish: Wish) -> Launcher:
-    """Return the launcher with the user's settings."""
-    from budgetplan.calibrate.launchers.launcher import build
-
-    settings = tuple(wish["launch"] or ())
-    return build(wish["launcher"], settings)
 
 
 def _campaign(wish: Wish, plan: Plan, designs: Sequence[Design], *, allowance: float) -> Campaign:
@@ -166,7 +173,7 @@ def _confirm(wish: Wish, designs: Sequence[Design]) -> None:
     if not sys.stdin.isatty():
         raise BadValue(
             f"{count} runs of {show(flops)} FLOPs would start, and nobody is here to agree",
-            "Add --yes, or look first: --launcher dry-run.",
+            "Add --yes, or look first: --dry-run.",
         )
     if not typer.confirm(f"Start {count} runs of {show(flops)} FLOPs?", err=True):
         raise typer.Exit(0)
@@ -183,70 +190,10 @@ def _speed(folder: Path) -> float | None:
     return max((speed for speed in reached if speed), default=None)
 
 
-# --- runs -----------------------------------------------------------------------------------------
-
-
-def _work(wish: Wish, campaign: Campaign, names: Sequence[str]) -> Any:
-    from budgetplan.calibrate.worker import Work
-
-    return Work(
-        store=str(wish.folder.absolute()),
-        ids=tuple(names),
-        trainer=wish["trainer"],
-        allowance_flops=campaign.allowance * ENOUGH,
-        sinks=tuple(wish["sink"] or ()),
-    )
-
-
-def _dry(wish: Wish, campaign: Campaign, designs: Sequence[Design], launcher: Launcher) -> None:
-    """Show every file and command, and write nothing."""
-    from budgetplan.calibrate.launchers.dry_run import shown
-    from budgetplan.cli.calibrated import programs
-
-    start = launcher.prepare(
-        _work(wish, campaign, campaign.runs), folder=_launches(wish.folder) / "1"
-    )
-    if wish.as_json:
-        emit_json({"designs": [programs.design(each) for each in designs],
-                   "files": dict(start.files),
-                   "commands": [list(each.words) for each in start.commands]})  # fmt: skip
-        return
-    sys.stdout.write(shown(start))
-
-
-def _launches(folder: Path) -> Path:
-    return folder.absolute() / "launches"
-
-
 def _peak(asked: Asked) -> float | None:
     """Return the peak of the card at hand [FLOP/s], None without a card that is known."""
     gpu = asked.device.gpu if asked.device else None
     return gpu.peak.get(asked.precision) if gpu else None
-
-
-def _make(
-    wish: Wish, campaign: Campaign, store: Store, launcher: Launcher, *, peak: float | None
-) -> None:
-    """Launch what is not finished, and watch it to its end."""
-    from budgetplan.calibrate.pool import Pool
-    from budgetplan.calibrate.run_folder import ENDINGS
-    from budgetplan.cli.calibrated.live import follow
-
-    states = store.states()
-    if all(states[name] in ENDINGS for name in campaign.runs):
-        return
-    work = _work(wish, campaign, campaign.runs)
-    for remark in launcher.prepare(work, folder=_launches(wish.folder)).remarks:
-        warn(remark)
-    pool = Pool(work=work, launcher=launcher)
-    pool.start()
-    follow(pool, allowance=campaign.allowance, peak=peak)
-    left = pool.left()
-    if left and pool.report.spent:
-        warn("the allowance is used up: the runs that were left are not made")
-    if left:
-        warn(f"{len(left)} runs are not finished; go on with: budgetplan calibrate resume"
-             f" --folder {wish.folder}")  # fmt: skip
 
 
 # --- after the runs -------------------------------------------------------------------------------
@@ -293,6 +240,8 @@ def _revised(
         path = wish.folder / f"{law.name}.yaml"
         files += write_law(law, path, force=True)
     if not any(each.figures for each in verdicts):
+        if wish.output is not None:
+            warn(f"{wish.output} is not written: nothing that was measured changes the plan")
         return None, tuple(files)
     changed = update.changes(plan, verdicts, law=path)
     anew = _anew(plan, changed)

@@ -1,0 +1,166 @@
+"""The runs of a calibration: shown before, launched, watched to their end, gone on with."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from budgetplan.cli.calibrated.asked import Wish
+from budgetplan.cli.screen import emit_json, warn
+from budgetplan.core.errors import BadValue, UserError
+
+if TYPE_CHECKING:
+    from budgetplan.calibrate.campaign import Campaign
+    from budgetplan.calibrate.kinds.kind import Design
+    from budgetplan.calibrate.launchers.launcher import Launcher, Start, Ticket
+    from budgetplan.calibrate.pool import Pool
+    from budgetplan.calibrate.worker import Work
+
+STOPPED = 130  # exit code after Ctrl-C
+
+
+def launcher_of(wish: Wish) -> Launcher:
+    """Return the launcher with the user's settings."""
+    from budgetplan.calibrate.launchers.launcher import build
+
+    return build(wish["launcher"], tuple(wish["launch"] or ()))
+
+
+def refuse_unusable(wish: Wish) -> None:
+    """Refuse a trainer or a sink that every run would fail with, before anything is spent.
+
+    Raises:
+        UserError: it is not known, or its package is not installed.
+    """
+    from budgetplan.calibrate.sinks.sink import sinks
+    from budgetplan.calibrate.trainers import REAL, trainer
+
+    if wish["trainer"] != REAL:
+        trainer(wish["trainer"])
+    for name in wish["sink"] or ():
+        sinks[name].needed()
+
+
+def work_of(wish: Wish, campaign: Campaign) -> Work:
+    """Return what workers are to do."""
+    from budgetplan.calibrate.worker import Work
+
+    return Work(
+        store=str(wish.folder.absolute()),
+        ids=campaign.runs,
+        trainer=wish["trainer"],
+        allowance_flops=campaign.allowance,
+        sinks=tuple(wish["sink"] or ()),
+    )
+
+
+def show(wish: Wish, campaign: Campaign, designs: Sequence[Design], launcher: Launcher) -> None:
+    """Show every file and command, and write nothing."""
+    from budgetplan.calibrate import campaign as campaigns
+    from budgetplan.cli.calibrated import programs
+
+    folder = wish.folder.absolute()
+    start = launcher.prepare(work_of(wish, campaign), folder=folder / "launches" / "DATE-TIME")
+    if wish.as_json:
+        files = {str(folder / campaigns.FILE): campaigns.text(campaign)}
+        files |= {
+            str(folder / "runs" / spec.id / "spec.json"): spec.model_dump_json(indent=1)
+            for design in designs
+            for spec in design.specs
+        }
+        files |= {str(start.folder / name): text for name, text in start.files.items()}
+        emit_json({"designs": [programs.design(each) for each in designs], "files": files,
+                   "commands": [list(each.words) for each in start.commands]})  # fmt: skip
+        return
+    sys.stdout.write(shown(campaign, start, folder=folder))
+
+
+def shown(campaign: Campaign, start: Start, *, folder: Path) -> str:
+    """Return every file and command as text; of the runs' own files the names."""
+    from budgetplan.calibrate import campaign as campaigns
+
+    names = [folder / campaigns.FILE, *(folder / "runs" / run / "spec.json"
+                                        for run in campaign.runs)]  # fmt: skip
+    listed = "".join(f"# {name}\n" for name in names)
+    return f"{listed}\n{start.shown()}"
+
+
+def make(wish: Wish, campaign: Campaign, launcher: Launcher, *, peak: float | None) -> None:
+    """Launch what is not finished, and watch it to its end.
+
+    Workers of a former launch that are still there are watched first, and only what they leave is
+    launched again.
+
+    Raises:
+        BadValue: workers met what others would meet again: a full disk, a lost drive.
+        Exit: they were asked to stop.
+    """
+    from budgetplan.calibrate.pool import Pool
+    from budgetplan.cli.calibrated.live import follow
+
+    pool = Pool(work=work_of(wish, campaign), launcher=launcher)
+    if not pool.left():
+        return
+    for ticket, own, workers in living(wish.folder):
+        warn(f"{workers} workers of an earlier launch are at work here: watching them")
+        pool = dataclasses.replace(pool, launcher=own, ticket=ticket)
+        follow(pool, allowance=campaign.allowance, peak=peak)
+        if pool.cancelled:
+            break
+    else:
+        pool = dataclasses.replace(pool, launcher=launcher, ticket=None)
+        for remark in launcher.prepare(pool.work, folder=wish.folder).remarks:
+            warn(remark)
+        if pool.start():
+            follow(pool, allowance=campaign.allowance, peak=peak)
+    _ended(wish, pool)
+
+
+def _ended(wish: Wish, pool: Pool) -> None:
+    """Say what is left and why; go on to the verdict only where that is what was asked for."""
+    left = pool.left()
+    if not left:
+        return
+    again = f"budgetplan calibrate resume --folder {wish.folder}"
+    runs = f"{len(left)} run{'s are' if len(left) > 1 else ' is'} not finished"
+    if pool.report.fault:
+        raise BadValue(
+            f"{pool.deaths[-1] if pool.deaths else 'a worker could not go on'}; {runs}",
+            f"When that is mended: {again}",
+        )
+    if pool.report.spent:
+        warn(f"the allowance is used up, {runs}; with more: {again} --spend ...")
+        return
+    warn(f"{runs}; go on with: {again}")
+    if not pool.deaths:  # stopped, here or by cancel: a verdict now would be of too few runs
+        raise typer.Exit(STOPPED)
+
+
+def tickets(folder: Path) -> list[Ticket]:
+    """Return all launches of a folder, the first one first."""
+    from budgetplan.calibrate.launchers.launcher import TICKET, Ticket
+
+    found = sorted((folder / "launches").glob(f"*/{TICKET}"))
+    return [Ticket.read(path.parent) for path in found]
+
+
+def living(folder: Path) -> list[tuple[Ticket, Any, int]]:
+    """Return the launches whose workers still work or wait, with their launchers and how many."""
+    from budgetplan.calibrate.launchers.launcher import build
+
+    found = []
+    for ticket in tickets(folder):
+        launcher = build(ticket.launcher)
+        try:
+            report = launcher.poll(ticket)
+        except UserError as error:  # as without Slurm on this machine
+            warn(f"{ticket.folder}: {error.problem}")
+            continue
+        if not report.over:
+            found.append((ticket, launcher, report.working + report.waiting))
+    return found
