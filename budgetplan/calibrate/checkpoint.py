@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
@@ -18,10 +20,11 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from budgetplan.calibrate import card
 from budgetplan.calibrate.durable import sync_folder, told
 from budgetplan.calibrate.world import World
 
-VERSION = 1
+VERSION = 2
 Progress = dict[str, Any]
 """Step, records so far and whatever else the loop needs: numbers, words, lists of them."""
 
@@ -40,6 +43,7 @@ def save(
     whole = StateDictOptions(full_state_dict=True, cpu_offload=world.size > 1)
     content = {
         "version": VERSION,
+        "made_by": card.arithmetic_unit(world),
         "model": get_model_state_dict(model, options=whole),
         "optimizer": get_optimizer_state_dict(model, optimizer, options=whole),
         "random": _random_states(world),
@@ -69,12 +73,13 @@ def load(
     """Put the checkpoint into model and optimizer, and return its progress.
 
     Without one, or where it cannot be read, the progress is None and all stays as it is; the second
-    value says what was wrong.
+    value says what was wrong, or why from here on sums may be rounded otherwise.
     """
     if not path.exists():
         return None, ""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Several processes share the pages of one file, instead of reading it into memory each.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=world.size > 1)
         if content["version"] != VERSION:
             return None, f"the checkpoint is of version {content['version']}: begun anew"
         progress: Progress = content["progress"]
@@ -85,21 +90,35 @@ def load(
     whole = StateDictOptions(full_state_dict=True, cpu_offload=world.size > 1)
     set_model_state_dict(model, content["model"], options=whole)
     set_optimizer_state_dict(model, optimizer, content["optimizer"], options=whole)
-    states = content["random"]
-    if world.rank < len(states):
-        cpu, card = states[world.rank]
-        torch.set_rng_state(cpu)
-        if world.device.type == "cuda" and card is not None:
-            torch.cuda.set_rng_state(card, world.device)
-    return progress, ""
+    _set_random_states(content["random"], world)
+    here, before = card.arithmetic_unit(world), content["made_by"]
+    return progress, "" if here == before else f"begun with {before}, went on with {here}"
 
 
-def _random_states(world: World) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-    """Return the states of torch's generators in all processes, of the CPU and of the card."""
-    card = torch.cuda.get_rng_state(world.device) if world.device.type == "cuda" else None
-    own = (torch.get_rng_state(), card)
+def _random_states(world: World) -> list[dict[str, Any]]:
+    """Return the states of all generators in all processes, as plain values and tensors."""
+    name, keys, *place = np.random.get_state()  # the user's code may draw by it
+    own = {
+        "torch": torch.get_rng_state(),
+        "card": torch.cuda.get_rng_state(world.device) if world.device.type == "cuda" else None,
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *place),
+        "python": random.getstate(),
+    }
     if world.size == 1:
         return [own]
     every: list[Any] = [None] * world.size
     torch.distributed.all_gather_object(every, own)
     return every
+
+
+def _set_random_states(states: list[dict[str, Any]], world: World) -> None:
+    """Go on where the generators were; a process that was not there then keeps its own."""
+    if world.rank >= len(states):
+        return
+    own = states[world.rank]
+    torch.set_rng_state(own["torch"])
+    if world.device.type == "cuda" and own["card"] is not None:
+        torch.cuda.set_rng_state(own["card"], world.device)
+    name, keys, *place = own["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *place))
+    random.setstate(own["python"])

@@ -10,8 +10,10 @@ Names of tensors end with their shape:
 from __future__ import annotations
 
 import math
+import random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -133,8 +135,14 @@ class Attention(nn.Module):
         if turn is not None:
             q_BHSD, k_BKSD = rotated(q_BHSD, turn), rotated(k_BKSD, turn)
         q_BHSD, k_BKSD = q_BHSD.to(v_BKSD.dtype), k_BKSD.to(v_BKSD.dtype)  # norms are made in fp32
+        groups = self.heads // self.kv_heads
+        if groups > 1 and q_BHSD.is_cuda and q_BHSD.dtype == torch.float32:
+            # Of a card's kernels flash alone knows groups, and has no fp32: what is left would
+            # store the scores of all pairs.
+            k_BKSD, v_BKSD = (x.repeat_interleave(groups, 1) for x in (k_BKSD, v_BKSD))
+            groups = 1
         y_BHSD = F.scaled_dot_product_attention(
-            q_BHSD, k_BKSD, v_BKSD, is_causal=True, enable_gqa=self.heads != self.kv_heads
+            q_BHSD, k_BKSD, v_BKSD, is_causal=True, enable_gqa=groups > 1
         )
         return self.out(y_BHSD.transpose(1, 2).reshape(B, S, -1))  # type: ignore[no-any-return]
 
@@ -215,6 +223,8 @@ def build(spec: RunSpec) -> nn.Module:
         BadModel: the reference decoder lacks a part of the shape, or the user's own code fails.
     """
     torch.manual_seed(spec.seed)
+    random.seed(spec.seed)  # the user's own code may draw by any of them
+    np.random.seed(spec.seed % 2**32)
     if spec.factory is not None:
         return user_model(spec.factory, spec.architecture, seq_len=spec.seq_len)
     shape = architecture_of(spec)

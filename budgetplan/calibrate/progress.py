@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
+from budgetplan.calibrate import card
 from budgetplan.calibrate.divergence import Watch
 from budgetplan.calibrate.result import Ending, Evaluation, Result
 from budgetplan.calibrate.run_folder import RunFolder
@@ -29,13 +28,20 @@ RECORDS = 5000  # of a run at most; of a longer one every second, third ... step
 class Progress:
     """How far the run is, and what it has measured: what a checkpoint keeps beside the tensors."""
 
-    micro_batch: int
+    micro_batch: int  # these two decide how sums are rounded
+    threads: int
     step: int = 0
     seconds: float = 0.0  # since the first step, over all attempts
     train_loss: float | None = None
     evaluations: list[Evaluation] = field(default_factory=list)
     steady: list[float] = field(default_factory=list)  # seconds of steps at full speed
+    remarks: list[str] = field(default_factory=list)  # of all attempts: what was not as asked
     watch: Watch = field(default_factory=Watch)
+
+    def remark(self, words: str) -> None:
+        """Keep a remark, once."""
+        if words and words not in self.remarks:
+            self.remarks.append(words)
 
     def saved(self) -> dict[str, Any]:
         """Return the progress as a checkpoint keeps it."""
@@ -113,16 +119,13 @@ class Log:
         spec, batch = self.spec, self.spec.batch_sequences * self.sequence_flops
         seen = self.evaluated * len(so_far.evaluations)
         per_step = math.fsum(so_far.steady) / len(so_far.steady) if so_far.steady else None
-        peak = None
-        if self.world.device.type == "cuda":
-            peak = int(torch.cuda.max_memory_allocated(self.world.device))
         return Result(
             status=status,
             evaluations=tuple(so_far.evaluations),
             train_loss=so_far.train_loss,
             tokens_per_second=spec.batch_tokens / per_step if per_step else None,
             flops_per_second=batch / per_step if per_step else None,
-            peak_memory_bytes=peak,
+            peak_memory_bytes=card.peak_memory(self.world),
             seconds=so_far.seconds,
             flops_spent=so_far.step * batch + seen * self.sequence_flops // 3,  # forward alone
             reason=reason,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from budgetplan.calibrate import schedule
+from budgetplan.calibrate import card, compiled, schedule
 from budgetplan.calibrate.model import (
     architecture_of,
     logits_of,
@@ -59,6 +59,7 @@ def arithmetic(spec: RunSpec, world: World) -> Arithmetic:
         why = f"{asked} on a CPU is slower than fp32, or absent" if asked != "fp32" else ""
         return Arithmetic(precision="fp32", precision_asked=asked, why=why)
     torch.set_float32_matmul_precision("high" if asked == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = asked == "tf32"  # of convolutions, and by default allowed
     if asked == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         name = torch.cuda.get_device_name(world.device)
         return Arithmetic(precision="fp32", precision_asked=asked, why=f"{name} has no bf16")
@@ -85,13 +86,14 @@ class Step:
     """An optimizer step over a batch, in as many passes as the memory needs."""
 
     spec: RunSpec
-    forward: Any  # the model, compiled or not
     model: nn.Module
     optimizer: torch.optim.Optimizer
     world: World
     numbers: Arithmetic
     micro_batch: int  # sequences of one pass, at most
-    settled: bool = False  # whether several processes have found what fits
+    compiled: bool = False  # layers are, until that turns out not to work
+    settled: bool = False  # whether it was tried what works and fits
+    remark: str = ""  # what turned out other than asked
 
     def take(self, tokens: Tensor, number: int) -> Done:
         """Change the parameters by one step over these sequences, shape (rows, seq + 1).
@@ -99,14 +101,14 @@ class Step:
         Raises:
             OutOfMemory: one sequence at a time is too much.
         """
-        if self.world.size > 1 and not self.settled:
+        if (self.world.size > 1 or self.compiled) and not self.settled:
             self.settle(tokens)
-        self._wait()
+        card.wait(self.world)
         began = time.perf_counter()
         rate = schedule.learning_rate(self.spec, number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = self._gradients(self._moved(tokens))
+        loss = self._gradients(card.moved(tokens, self.world))
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.grad_clip or math.inf)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         wrong = (
@@ -116,7 +118,7 @@ class Step:
             self._change()
         self.optimizer.zero_grad(set_to_none=True)
         total = self.world.sum([float(loss)])[0] / self.spec.batch_tokens
-        self._wait()
+        card.wait(self.world)
         return Done(loss=total, gradient_norm=float(norm), learning_rate=rate,
                     seconds=time.perf_counter() - began, wrong=wrong)  # fmt: skip
 
@@ -124,7 +126,7 @@ class Step:
         try:
             self.optimizer.step()
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not card.out_of_memory(error):
                 raise
             raise OutOfMemory(
                 f"out of memory for the optimizer's moments on {self.world.device}"
@@ -134,30 +136,47 @@ class Step:
         """Find, together with the other processes, how many of these sequences fit at a time.
 
         Processes that wait for each other cannot each repeat a pass that failed, so they try
-        before the first step, with the optimizer's memory set aside.
+        before the first step, with the optimizer's memory set aside. Layers that cannot be
+        compiled here run as they are written, which is remarked.
 
         Raises:
             OutOfMemory: one sequence at a time is too much.
         """
-        devices = [self.world.device] if self.world.device.type == "cuda" else []
         while True:
-            failed = False
-            with torch.random.fork_rng(devices):
-                try:
-                    aside = [(torch.empty_like(p), torch.empty_like(p)) for p in self._parameters()]
-                    part = self._moved(tokens[: self.micro_batch])
-                    with gradients_kept(self.model, here=True):
-                        self._pass(part, scale=0.0)
-                    del aside
-                except RuntimeError as error:
-                    if not out_of_memory(error):
-                        raise
-                    failed = True
+            full, error = self._tried(tokens[: self.micro_batch])
             self._forget()
-            if not self.world.sum([float(failed)])[0]:
+            failed, short = self.world.sum([float(error is not None), float(full)])
+            if failed and self.compiled:
+                self._uncompile(error)
+            elif error is not None:
+                raise error
+            elif failed:
+                raise RuntimeError("another process could not make a pass")
+            elif short:
+                self._halve()
+            else:
                 self.settled = True
                 return
-            self._halve()
+
+    def _tried(self, part: Tensor) -> tuple[bool, Exception | None]:
+        """Make a pass that changes nothing; return whether memory was short, and other errors."""
+        cards = [self.world.device] if self.world.device.type == "cuda" else []
+        with torch.random.fork_rng(cards):
+            try:
+                aside = [(torch.empty_like(p), torch.empty_like(p)) for p in self._parameters()]
+                with gradients_kept(self.model, here=True):
+                    self._pass(card.moved(part, self.world), scale=0.0)
+                del aside
+            except Exception as error:  # torch.compile fails in a hundred ways
+                full = card.out_of_memory(error)
+                return full, None if full else error
+        return False, None
+
+    def _uncompile(self, error: Exception | None) -> None:
+        words = (str(error).strip().splitlines() or [""])[0][:120] if error else "elsewhere"
+        self.remark = f"torch.compile failed, layers run as written: {words}"
+        self.compiled = False
+        compiled.leave_uncompiled(self.model)
 
     def _parameters(self) -> list[Tensor]:
         return [each.detach() for each in self.model.parameters() if each.requires_grad]
@@ -172,15 +191,14 @@ class Step:
             try:
                 return self._passes(tokens)
             except RuntimeError as error:  # torch.OutOfMemoryError is one
-                if not out_of_memory(error) or self.world.size > 1:
+                if not card.out_of_memory(error) or self.world.size > 1:
                     raise
             self._forget()
             self._halve()
 
     def _forget(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        if self.world.device.type == "cuda":
-            torch.cuda.empty_cache()
+        card.cleared(self.world)
 
     def _halve(self) -> None:
         # A run that measures the speed of a batch has no result but that it does not fit.
@@ -191,6 +209,8 @@ class Step:
                 f"on {self.world.device}"
             )
         self.micro_batch = -(-self.micro_batch // 2)
+        if self.compiled:
+            compiled.forget_graphs()
 
     def _passes(self, tokens: Tensor) -> Tensor:
         total = torch.zeros((), device=self.world.device, dtype=torch.float64)
@@ -205,23 +225,13 @@ class Step:
     def _pass(self, part: Tensor, *, scale: float) -> Tensor:
         """Return the summed loss [nats] of some sequences, having added their gradients."""
         with self.autocast():
-            logits = logits_of(self.forward(part[:, :-1]), part[:, :-1])
+            logits = logits_of(self.model(part[:, :-1]), part[:, :-1])
         plain = nats(logits, part[:, 1:])
         loss = plain
         if self.spec.z_loss:
             loss = loss + self.spec.z_loss * squared_log_partition(logits)
         (loss * scale).backward()
         return plain.detach()
-
-    def _moved(self, tokens: Tensor) -> Tensor:
-        if self.world.device.type == "cpu":
-            return tokens
-        return tokens.pin_memory().to(self.world.device, non_blocking=True)
-
-    def _wait(self) -> None:
-        """Wait for the card, so that clocks tell of work done, not of work handed over."""
-        if self.world.device.type == "cuda":
-            torch.cuda.synchronize(self.world.device)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Within this, products are made in the run's precision."""
@@ -261,11 +271,6 @@ def first_micro_batch(
     return max(1, min(count, fit.micro_batch))
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch says that memory was short, on a card or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 @torch.no_grad()
 def evaluate(step: Step, held_out: Windows) -> float:
     """Return the mean loss of held-out tokens [nats/token], the same ones in every run.
@@ -284,7 +289,7 @@ def evaluate(step: Step, held_out: Windows) -> float:
         part = rows[place.clamp(max=count - 1)].to(world.device)
         real = int((place < count).sum())
         with step.autocast():
-            logits = logits_of(step.forward(part[:, :-1]), part[:, :-1])
+            logits = logits_of(step.model(part[:, :-1]), part[:, :-1])
         total += float(nats(logits[:real], part[:real, 1:])) if real else 0.0
     step.model.train()
     return world.sum([total])[0] / (count * spec.seq_len)

@@ -1,10 +1,11 @@
 """Train: make one run of a spec, from its first step or from its checkpoint, and measure it.
 
-    device -> model -> data -> optimizer -> checkpoint -> loop -> result
+    device -> model -> data -> optimizer -> checkpoint -> log -> loop -> result
 
 Read `train` from top to bottom; what it calls is below it in the same order, or in the module of
-that name. The same spec gives the same numbers: bit by bit on a CPU with as many threads, also when
-it was interrupted; on a GPU up to the order in which attention's backward pass adds.
+that name. The same spec gives the same numbers, bit by bit, on a CPU with the same version of
+torch: interrupted or not, whatever else runs (threads.py). On a card the backward pass of attention
+adds in an order of its own, and several cards may add in another order after going on.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from typing import Any
 
 import torch
 
-from budgetplan.calibrate import checkpoint, schedule
+from budgetplan.calibrate import card, checkpoint, schedule
+from budgetplan.calibrate.compiled import compile_layers, pays_to_compile
 from budgetplan.calibrate.data import Corpus, open_corpus
-from budgetplan.calibrate.model import build, flops_per_sequence
+from budgetplan.calibrate.model import architecture_of, build, flops_per_sequence
 from budgetplan.calibrate.optimizer import adamw
 from budgetplan.calibrate.progress import Log, Progress
 from budgetplan.calibrate.result import Ending, Interrupted, Result
@@ -36,6 +38,7 @@ from budgetplan.calibrate.step import (
     evaluated,
     first_micro_batch,
 )
+from budgetplan.calibrate.threads import threads, threads_for
 from budgetplan.calibrate.windows import Windows
 from budgetplan.calibrate.world import (
     Sharding,
@@ -48,8 +51,6 @@ from budgetplan.calibrate.world import (
 from budgetplan.core.errors import BadValue
 
 WARM, WARM_COMPILED = 3, 10  # first steps after each start that say nothing about the speed
-TINY = 2e9  # FLOPs of a pass below which threads of a CPU wait for each other more than they help
-PAYS = 2e16  # FLOPs of a run from which a minute of compiling pays: assumed, not measured
 
 
 def train(  # noqa: PLR0915  # one path, read from top to bottom
@@ -60,6 +61,7 @@ def train(  # noqa: PLR0915  # one path, read from top to bottom
     should_stop: Callable[[], bool] | None = None,
     on_step: Callable[[dict[str, Any]], None] | None = None,
     sharding: Sharding = "auto",
+    compiled: bool | None = None,
     checkpoint_seconds: float = 300.0,
     keep_last: bool = False,
 ) -> Result:
@@ -69,9 +71,10 @@ def train(  # noqa: PLR0915  # one path, read from top to bottom
         spec: what to compute.
         run: where to write metrics, checkpoints and surroundings.
         device: `cpu`, `cuda`, `cuda:1`; a card where there is one.
-        should_stop: asked between two steps.
+        should_stop: asked after each step.
         on_step: told of every record.
         sharding: of several processes: each the whole model (ddp) or a share (fsdp).
+        compiled: use torch.compile; None: where it pays.
         checkpoint_seconds: between checkpoints [s].
         keep_last: write a checkpoint after the last step, with the trained parameters.
 
@@ -80,21 +83,26 @@ def train(  # noqa: PLR0915  # one path, read from top to bottom
         UserError: model, data or settings cannot be used.
         StoreError: the run's folder cannot be written.
     """
-    # --- device ------------------------------------------------------------------------------
+    # --- device: this process's card or cores, and the numbers they compute in ---------------
     world = join(device)
+    card.cleared(world)
     numbers = arithmetic(spec, world)
     schedule.refuse_without_effect(spec)
 
-    # --- model -------------------------------------------------------------------------------
+    # --- model: drawn from the seed, compiled, put on the device -----------------------------
     model = build(spec)
-    sequence_flops = flops_per_sequence(spec)
     params = sum(each.numel() for each in model.parameters())
+    sequence_flops = flops_per_sequence(spec)
+    step_flops = spec.batch_sequences * sequence_flops
+    if compiled is None:
+        compiled = pays_to_compile(spec, world, flops=spec.steps * step_flops)
+    if compiled:
+        compile_layers(model)
     how = chosen_sharding(sharding, params=params, world=world)
     model = placed(model, sharding=how, world=world)
-    compiled = pays_to_compile(spec, world, sequence_flops=sequence_flops)
     torch.manual_seed(spec.seed + 7919 * world.rank)  # of dropout, which a user's model may have
 
-    # --- data --------------------------------------------------------------------------------
+    # --- data: which sequences are trained on, held out, and this process's of each batch ----
     corpus = open_corpus(spec.data)
     training, held_out = corpus.split(
         seq_len=spec.seq_len, share=spec.data.validation, seed=spec.seed
@@ -102,30 +110,25 @@ def train(  # noqa: PLR0915  # one path, read from top to bottom
     refuse_too_little(spec, training)
     rows = world.mine(spec.batch_sequences, even=how == "fsdp")
 
-    # --- optimizer ---------------------------------------------------------------------------
+    # --- optimizer: a step over a batch, in passes that fit ----------------------------------
+    micro_batch = first_micro_batch(
+        spec, rows, precision=numbers.precision, sharding=how, world=world,
+        memory=card_memory(world),
+    )  # fmt: skip
     step = Step(
-        spec=spec,
-        model=model,
-        forward=torch.compile(model) if compiled else model,
-        optimizer=adamw(model, spec),
-        world=world,
-        numbers=numbers,
-        micro_batch=first_micro_batch(
-            spec,
-            rows,
-            precision=numbers.precision,
-            sharding=how,
-            world=world,
-            memory=card_memory(world),
-        ),
-    )
+        spec=spec, model=model, optimizer=adamw(model, spec), world=world, numbers=numbers,
+        micro_batch=micro_batch, compiled=compiled,
+    )  # fmt: skip
 
-    # --- checkpoint --------------------------------------------------------------------------
-    so_far = Progress(micro_batch=step.micro_batch)
+    # --- checkpoint: where an earlier attempt stopped, or the beginning ----------------------
     saved, remark = checkpoint.load(run.checkpoint_path, model, step.optimizer, world=world)
     if saved is not None:
         so_far = Progress.restored(saved)
         step.micro_batch = so_far.micro_batch
+    else:
+        count = threads_for(world, pass_flops=micro_batch * sequence_flops)
+        so_far = Progress(micro_batch=micro_batch, threads=count)
+    so_far.remark(remark)
     warm = so_far.step + (WARM_COMPILED if compiled else WARM)
 
     def keep() -> None:
@@ -134,35 +137,33 @@ def train(  # noqa: PLR0915  # one path, read from top to bottom
             run.checkpoint_path, model, step.optimizer, progress=so_far.saved(), world=world
         )
 
-    # --- log ---------------------------------------------------------------------------------
+    # --- log: how this run is made -----------------------------------------------------------
     log = Log(
-        run=run,
-        spec=spec,
-        world=world,
-        sequence_flops=sequence_flops,
-        evaluated=evaluated(spec, held_out),
-        on_step=on_step,
-    )
+        run=run, spec=spec, world=world, sequence_flops=sequence_flops,
+        evaluated=evaluated(spec, held_out), on_step=on_step,
+    )  # fmt: skip
     log.surroundings(
         **asdict(numbers),
-        device=device_name(world),
+        device=card.name(world),
+        attention=card.attention_kernel(
+            architecture_of(spec), precision=numbers.precision, world=world
+        ),
         processes=world.size,
-        threads=threads_for(step, sequence_flops=sequence_flops),
+        threads=so_far.threads,
         sharding=how,
-        compiled=compiled,
         params=params,
-        flops_per_step=spec.batch_sequences * sequence_flops,
+        flops_per_step=step_flops,
         data=data_facts(spec, corpus, training, held_out),
         resumed_from_step=so_far.step,
-        remark=remark,
+        remark="; ".join(so_far.remarks),
     )
 
-    # --- loop --------------------------------------------------------------------------------
+    # --- loop: step, record, measure, save, until the end or a reason to stop ----------------
     status: Ending = "finished"
     reason = ""
-    began, kept = time.monotonic() - so_far.seconds, time.monotonic()
+    began, last_kept = time.monotonic() - so_far.seconds, time.monotonic()
     with (
-        threads(threads_for(step, sequence_flops=sequence_flops)),
+        threads(so_far.threads),
         fetching(training, spec, so_far.step) as batch,
         signals() as asked,
     ):
@@ -179,59 +180,32 @@ def train(  # noqa: PLR0915  # one path, read from top to bottom
             if reason:
                 status = "diverged"
                 break
+            if number == warm:
+                card.count_peaks_from_here(world)
             if number in spec.evaluate_at or number == spec.steps:
                 log.evaluation(evaluate(step, held_out), so_far)
                 so_far.seconds = time.monotonic() - began
-            told = should_stop() if should_stop else False  # all processes ask, none goes ahead
-            late = time.monotonic() - kept >= checkpoint_seconds
+            told = should_stop() if should_stop else False  # each process asks, at each step
+            late = time.monotonic() - last_kept >= checkpoint_seconds
             stop, due = agreed(world, told or asked(), late)
             if number < spec.steps and (stop or due):
                 keep()
-                kept = time.monotonic()
+                last_kept = time.monotonic()
                 if stop:
                     raise Interrupted
 
-    # --- result ------------------------------------------------------------------------------
-    log.surroundings(micro_batch=step.micro_batch, steady_steps=len(so_far.steady))
+    # --- result: what was measured -----------------------------------------------------------
+    so_far.remark(step.remark)
+    log.surroundings(
+        micro_batch=step.micro_batch,
+        steady_steps=len(so_far.steady),
+        compiled=step.compiled,
+        reserved_memory_bytes=card.reserved_memory(world),
+        remark="; ".join(so_far.remarks),
+    )
     if keep_last:
         keep()
     return log.result(so_far, status, reason)
-
-
-# --- device ---------------------------------------------------------------------------------------
-
-
-def device_name(world: World) -> str:
-    """Return the device and, of a card, what it is called."""
-    if world.device.type != "cuda":
-        return str(world.device)
-    return f"{world.device} ({torch.cuda.get_device_name(world.device)})"
-
-
-def threads_for(step: Step, *, sequence_flops: int) -> int:
-    """Return how many threads of the CPU compute: one for a tiny model, else torch's own number.
-
-    Tiny runs are made beside each other; threads that wait for a shared core cost a hundredfold.
-    """
-    tiny = step.world.device.type == "cpu" and step.micro_batch * sequence_flops < TINY
-    return 1 if tiny else torch.get_num_threads()
-
-
-@contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Within this, torch computes with so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def pays_to_compile(spec: RunSpec, world: World, *, sequence_flops: int) -> bool:
-    """Whether torch.compile is used: on a card, for long runs and for those that measure speed."""
-    flops = spec.steps * spec.batch_sequences * sequence_flops
-    return world.device.type == "cuda" and (spec.kind == "throughput" or flops >= PAYS)
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -287,7 +261,10 @@ def fetching(training: Windows, spec: RunSpec, step: int) -> Iterator[Callable[[
 
 
 def agreed(world: World, stop: bool, due: bool) -> tuple[bool, bool]:
-    """Return whether any process was asked to stop, and whether the first one's clock says save."""
+    """Return whether any process was asked to stop, and whether the first one's clock says save.
+
+    All must know, so that all stop and save after the same step.
+    """
     stops, dues = world.sum([float(stop), float(due and world.first)])
     return stops > 0, dues > 0
 

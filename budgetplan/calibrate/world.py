@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,7 @@ from budgetplan.core.units import show
 Sharding = Literal["auto", "ddp", "fsdp"]
 BYTES_PER_PARAMETER = 16  # fp32 weights, gradients and two moments
 FULL = 0.6  # share of a card's memory that these may take before they are shared out
+CONTAINERS = (nn.ModuleList, nn.ModuleDict)  # which have no forward of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,10 @@ def join(device: str | None) -> World:
             raise BadValue(
                 f"device {device}: torch sees no GPU", "Use the CPU, or check nvidia-smi."
             )
+        if size > 1 and chosen.index is not None:
+            raise BadValue(
+                f"device {device}: {size} processes need a card each", "Say cuda, without a number."
+            )
         chosen = torch.device("cuda", local if chosen.index is None else chosen.index)
         if chosen.index is not None and chosen.index >= torch.cuda.device_count():
             raise BadValue(f"device {chosen}: there are {torch.cuda.device_count()} GPUs")
@@ -93,7 +98,10 @@ def join(device: str | None) -> World:
     elif chosen.type != "cpu":
         raise BadValue(f"device {device}: the trainer knows cpu and cuda")
     if size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        if chosen.type == "cuda":  # told the card, NCCL joins now and not at the first sum
+            dist.init_process_group("nccl", device_id=chosen)
+        else:
+            dist.init_process_group("gloo")
         atexit.register(_leave)  # not after each run: a process may make several
     rank = dist.get_rank() if size > 1 else 0
     return World(rank=rank, size=size, device=chosen)
@@ -130,6 +138,8 @@ def placed(model: nn.Module, *, sharding: str, world: World) -> nn.Module:
         BadModel: a card is too small for its parameters.
     """
     try:
+        if sharding == "fsdp":  # moves one layer at a time: the whole may not fit on one card
+            return _sharded(model, world=world)
         model = model.to(world.device)
     except torch.OutOfMemoryError as error:
         count = sum(each.numel() for each in model.parameters())
@@ -139,29 +149,36 @@ def placed(model: nn.Module, *, sharding: str, world: World) -> nn.Module:
         ) from error
     if sharding == "one":
         return model
-    if sharding == "ddp":
-        ids = [world.device.index] if world.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=ids)
+    ids = [world.device.index] if world.device.type == "cuda" else None
+    # Gradients lie in the buckets that are sent, not in a second copy beside them.
+    return nn.parallel.DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+
+
+def _sharded(model: nn.Module, *, world: World) -> nn.Module:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(world.device.type, (world.size,))
-    for module in list(model.modules()):
-        if isinstance(module, nn.ModuleList):
-            for layer in module:
-                fully_shard(layer, mesh=mesh)
+    for layer in layers_of(model):  # inner ones first: what is shared out is not shared again
+        fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
     return model
 
 
+def layers_of(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the members of every list of modules, inner ones first, lists themselves left out."""
+    for module in reversed(list(model.modules())):
+        if isinstance(module, nn.ModuleList):
+            yield from (each for each in module if not isinstance(each, CONTAINERS))
+
+
 @contextlib.contextmanager
 def gradients_kept(model: nn.Module, *, here: bool) -> Iterator[None]:
-    """Within this, gradients stay in this process if `here`; else the backward pass averages."""
+    """Within this, gradients of a whole model stay in this process if `here`; else they are
+    averaged after the backward pass. A sharded model averages after every pass: to keep gradients
+    would need room for all of them on each card, which it was sharded for want of."""
     if isinstance(model, nn.parallel.DistributedDataParallel) and here:
         with model.no_sync():
             yield
         return
-    share: Any = getattr(model, "set_requires_gradient_sync", None)
-    if share is not None:
-        share(not here)
     yield

@@ -132,8 +132,11 @@ def test_workers_share_cards_and_cores() -> None:
             for each in start.commands
         ]
 
-    assert of() == ["/2"] * 8
-    assert of(workers=3) == ["/5"] * 3
+    # Without cards, how many workers there are leaves the threads of each as they are.
+    assert of() == ["/8"] * 8
+    assert of(workers=3) == ["/8"] * 3
+    assert of(workers=3, cores=4) == of(workers=1, cores=4) * 3 == ["/4"] * 3
+    assert of(workers=3, threads=5) == ["/5"] * 3
     assert of(cards=("0", "1", "4")) == ["0/5", "1/5", "4/5"]
     assert of(cards=("0", "1"), workers=1, threads=9) == ["0/9"]
     assert of(cores=1) == ["/1"]

@@ -165,7 +165,7 @@ def test_gradients_do_not_depend_on_how_a_batch_is_divided() -> None:
     found = []
     for size in (7, 4, 1):
         model = build(made)
-        one = Step(spec=made, model=model, forward=model, optimizer=adamw(model, made),
+        one = Step(spec=made, model=model, optimizer=adamw(model, made),
                    world=ALONE, numbers=FP32, micro_batch=size)  # fmt: skip
         total = one._gradients(tokens)
         found.append((total.item(), [p.grad.clone() for p in model.parameters()]))
@@ -208,7 +208,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(
 def test_several_processes_settle_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     made = spec()
     model = Limited(build(made), room=3)
-    one = Step(spec=made, model=model, forward=model, optimizer=adamw(model, made), world=ALONE,
+    one = Step(spec=made, model=model, optimizer=adamw(model, made), world=ALONE,
                numbers=FP32, micro_batch=8)  # fmt: skip
     one.settle(torch.zeros(8, 33, dtype=torch.long))
     assert (one.micro_batch, one.settled) == (2, True)
@@ -586,21 +586,6 @@ def test_the_numbers_of_a_result_follow_from_the_steps(tmp_path: Path) -> None:
     assert facts["flops_per_step"] == 8 * per_sequence
     assert facts["threads"] == 1
     assert facts["params"] == SMALL.params().total
-
-
-def test_a_large_pass_has_the_threads_that_torch_was_given() -> None:
-    """2e9 FLOPs of a pass: 32 tokens of a small model are below, 4,000 of a wide one above."""
-    wide = Architecture(layers=4, width=256, heads=4, ffn=512, vocab=16, seq_len=32)
-    found = []
-    with trainer.threads(3):
-        for made in (spec(), spec(architecture=wide, batch_sequences=128)):
-            model = nn.Linear(1, 1)
-            one = Step(spec=made, model=model, forward=model, optimizer=adamw(model, made),
-                       world=ALONE, numbers=FP32, micro_batch=made.batch_sequences)  # fmt: skip
-            flops = closed_form.flops_per_step(made.architecture, seq_len=32)
-            found.append(trainer.threads_for(one, sequence_flops=flops))
-    assert found == [1, 3]
-    assert torch.get_num_threads() == 1  # as before
 
 
 def test_bf16_on_a_cpu_is_fp32_and_says_so(tmp_path: Path) -> None:

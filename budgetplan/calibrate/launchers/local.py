@@ -24,6 +24,7 @@ from budgetplan.calibrate.worker import DONE, FAULT, KILLED, LATER, SPENT, Work
 from budgetplan.core.errors import BadValue
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+MOST_THREADS = 8  # of one run on the CPU: others are made beside it
 _started: dict[int, subprocess.Popen[bytes]] = {}  # by this process, which must reap them
 
 
@@ -34,7 +35,7 @@ class Local:
 
     workers: int | None = None  # None: one for each (group of) cards, or one for every two cores
     gpus: tuple[str, ...] | None = None  # by number or uuid; None: CUDA_VISIBLE_DEVICES, or all
-    threads: int | None = None  # of each worker; None: the cores, divided
+    threads: int | None = None  # of each worker at most; None: as many as cores, up to 8
 
     def prepare(self, work: Work, *, folder: Path) -> Start:
         """Return the list of work, and a command for each worker.
@@ -113,7 +114,8 @@ def pool(
         cards: of this machine; none: on its cores.
         cores: of this machine.
         workers: how many, or None for as many as there is room for.
-        threads: of each worker, or None for its share of the cores.
+        threads: of each worker at most, or None for what the machine has. How many compute a run
+            follows from the run: workers beside it must not change its sums.
         python: the interpreter.
 
     Raises:
@@ -130,7 +132,8 @@ def pool(
         )
     count = workers or len(groups) or max(1, cores // 2)
     count = max(1, min(count, len(work.ids)))
-    share = threads or max(1, cores // count)
+    share = threads or (max(1, cores // count) if groups else min(cores, MOST_THREADS))
+    idle = {} if groups else {"OMP_WAIT_POLICY": "PASSIVE"}  # waiting threads leave their core
     words = (python, "-m", "budgetplan.calibrate.worker", "--work", str(folder / WORK))
     commands = tuple(
         Command(
@@ -138,6 +141,7 @@ def pool(
             environment={
                 "CUDA_VISIBLE_DEVICES": ",".join(groups[number]) if groups else "",
                 **dict.fromkeys(THREADS, str(share)),
+                **idle,
             },
             log=f"worker-{number + 1}.log",
         )
