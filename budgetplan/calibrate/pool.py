@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from budgetplan.calibrate.launchers.launcher import Launcher, Report, Ticket
@@ -50,7 +50,9 @@ class Pool:
         if not left:
             return False
         self._round += 1
-        self.ticket = self.launcher.submit(self.launcher.prepare(self.work, folder=self._folder()))
+        ended = tuple(name for name in self.work.ids if name not in set(left))
+        work = replace(self.work, ended=ended)
+        self.ticket = self.launcher.submit(self.launcher.prepare(work, folder=self._folder()))
         return True
 
     def _folder(self) -> Path:
@@ -61,6 +63,8 @@ class Pool:
 
     def watch(self, *, pause: float = 0.5) -> Iterator[Report]:
         """Return a report at every pause until all is over; starts workers anew when all died.
+
+        Runs that another launch makes are waited for.
 
         Args:
             pause: between two looks [s].
@@ -78,11 +82,15 @@ class Pool:
             self.deaths += [death for death in now.deaths if death not in self.report.deaths]
             self.report = now
             yield now
-            if now.over:
+            if now.over and (self.cancelled or not self._elsewhere()):
                 if not self._again(now):
                     return
                 self.report = Report()
             time.sleep(pause)
+
+    def _elsewhere(self) -> bool:
+        """Whether workers of another launch make what ours have left."""
+        return any(self.store.get(name).state == "running" for name in self.left())
 
     def _again(self, now: Report) -> bool:
         """Start anew if workers died that others can replace, and say whether it was done."""

@@ -32,7 +32,8 @@ class Work:
     """What workers are to do, on disk as one file of JSON that all of them read."""
 
     store: str
-    ids: tuple[str, ...]  # in the order of making
+    ids: tuple[str, ...]  # in the order of making; all of them count against the allowance
+    ended: tuple[str, ...] = ()  # of these, runs that are not to be made any more
     trainer: str = REAL
     allowance_flops: float | None = None
     allowance_card_seconds: float | None = None
@@ -53,14 +54,20 @@ class Work:
         """
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**content, "ids": tuple(content["ids"]),
-                          "sinks": tuple(content.get("sinks", ()))})  # fmt: skip
+            lists = {name: tuple(content.get(name, ())) for name in ("ended", "sinks")}
+            return cls(**{**content, **lists, "ids": tuple(content["ids"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise BadValue(f"{path}: no list of work: {error}") from error
 
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Runs that are to be made."""
+        ended = set(self.ended)
+        return tuple(name for name in self.ids if name not in ended)
+
     def part(self, task: int, *, of: int) -> tuple[str, ...]:
         """Return the runs of one of so many tasks, dealt like cards, so that all end alike."""
-        return self.ids[task::of]
+        return self.left[task::of]
 
 
 def ledger_of(todo: Work) -> Ledger | None:

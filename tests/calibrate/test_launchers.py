@@ -17,7 +17,7 @@ import pytest
 
 from budgetplan.calibrate import ranks
 from budgetplan.calibrate.durable import StoreError
-from budgetplan.calibrate.launchers.launcher import Report, Ticket, build, launchers
+from budgetplan.calibrate.launchers.launcher import Report, Start, Ticket, build, launchers
 from budgetplan.calibrate.launchers.local import Local, pool
 from budgetplan.calibrate.launchers.slurm import (
     Slurm,
@@ -28,7 +28,7 @@ from budgetplan.calibrate.launchers.slurm import (
     report,
 )
 from budgetplan.calibrate.pool import Pool
-from budgetplan.calibrate.result import Killed
+from budgetplan.calibrate.result import Interrupted, Killed, Result
 from budgetplan.calibrate.run_folder import RunFolder
 from budgetplan.calibrate.worker import Work
 from budgetplan.core.errors import BadValue, UnknownName, UserError
@@ -153,6 +153,26 @@ def test_runs_on_several_cards_get_groups_of_them() -> None:
     with pytest.raises(BadValue, match="a run on 2 cards, and 1 are here"):
         pool(work(cards_per_run=2), folder=FOLDER, cards=("0",), cores=8, workers=None,
              threads=None, python="python")  # fmt: skip
+
+
+def test_what_has_ended_is_launched_no_more(tmp_path: Path) -> None:
+    _, runs = store_of(tmp_path, 5)
+    for run in runs[:3]:
+        run.finish(Result(status="finished"))
+    seen: list[Start] = []
+
+    class Shown(Slurm):
+        def submit(self, start: Start) -> Ticket:
+            seen.append(start)
+            return Ticket(launcher="slurm", folder=str(start.folder), jobs=("1",))
+
+    names = tuple(run.id for run in runs)
+    assert Pool(work=Work(store=str(tmp_path), ids=names), launcher=Shown()).start()
+    assert "--array=0-1\n" in seen[0].files["job.sh"]
+    (tmp_path / "work.json").write_text(seen[0].files["work.json"])
+    again = Work.read(tmp_path / "work.json")
+    assert again.ids == names, "what ended counts against the allowance"
+    assert (again.part(0, of=2), again.part(1, of=2)) == (names[3:4], names[4:])
 
 
 def test_there_are_no_more_workers_than_runs() -> None:
@@ -328,6 +348,20 @@ def test_tasks_that_work_and_wait_are_counted() -> None:
     )
 
 
+def test_a_launch_waits_for_the_runs_that_another_one_makes(tmp_path: Path) -> None:
+    first, runs = started(tmp_path, runs=2, workers=2, trainer=f"{LAW},pause=0.03")
+    until(lambda: all(run.state == "running" for run in runs))
+    second = Pool(work=first.work, launcher=Local(workers=1, gpus=()))
+    assert second.start()
+    for _ in second.watch(pause=0.05):
+        pass
+    assert [run.state for run in runs] == ["finished"] * 2
+    assert [len(run.attempts()) for run in runs] == [1, 1]
+    assert first.ticket and second.ticket
+    assert first.ticket.folder != second.ticket.folder
+    list(first.watch(pause=0.05))
+
+
 # --- several processes for a run ---
 
 
@@ -384,7 +418,7 @@ def test_a_run_is_made_by_two_ranks_and_stops_when_asked(tmp_path: Path) -> None
     on_two = ranks.on_ranks(f"{LAW},pause=0.5", ranks=2)
     answers = itertools.chain([False] * 2, itertools.repeat(True))
     with run.lock():
-        with pytest.raises(ranks.Interrupted):
+        with pytest.raises(Interrupted):
             stopped(on_two, run, lambda: bool(run.records()) and next(answers))
         assert 0 < len(run.metrics()) < 20
         result = ranks.on_ranks(LAW, ranks=2)(run.spec, run)
@@ -409,7 +443,9 @@ def test_a_scheduler_is_asked_less_often_than_the_screen_is_drawn(tmp_path: Path
             asked.append(time.monotonic())
             return Report(working=int(len(asked) < 3))
 
-    making = Pool(work=work(tmp_path), launcher=Rare())  # type: ignore[arg-type]
+    _, runs = store_of(tmp_path, 1)
+    todo = work(tmp_path, ids=(runs[0].id,))
+    making = Pool(work=todo, launcher=Rare())  # type: ignore[arg-type]
     making.ticket = Ticket(launcher="rare", folder=str(tmp_path), jobs=("1",))
     seen = list(making.watch(pause=0.02))
     assert len(asked) == 3

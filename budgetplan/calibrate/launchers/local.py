@@ -131,7 +131,7 @@ def pool(
             f"At most {len(groups)} fit.",
         )
     count = workers or len(groups) or max(1, cores // 2)
-    count = max(1, min(count, len(work.ids)))
+    count = max(1, min(count, len(work.left)))
     share = threads or (max(1, cores // count) if groups else min(cores, MOST_THREADS))
     idle = {} if groups else {"OMP_WAIT_POLICY": "PASSIVE"}  # waiting threads leave their core
     words = (python, "-m", "budgetplan.calibrate.worker", "--work", str(folder / WORK))

@@ -67,7 +67,7 @@ class Slurm:
 
     def prepare(self, work: Work, *, folder: Path) -> Start:
         """Return the list of work, the script and the sbatch command."""
-        count = max(1, min(self.tasks or 64, len(work.ids)))
+        count = max(1, min(self.tasks or 64, len(work.left)))
         text = script(checked(self), tasks=count, folder=folder)
         files = {WORK: work.to_json(), SCRIPT: text}
         words = ("sbatch", "--parsable", str(folder / SCRIPT))

@@ -89,7 +89,7 @@ def refuse_without_effect(target: str | None, given: frozenset[str], *, demo: bo
     """Raise BadValue if an option was given that nothing would obey."""
     if target in ACTIONS:
         idle = given - EFFECTIVE[target] - {"target", "place", "folder", "as_json"}
-        remedy = f"Leave it out; begin anew to change it, or see calibrate {target} alone."
+        remedy = "Leave it out."
         if target in ("resume", "retry"):
             remedy = "The calibration keeps what it began with; for other runs begin another one."
         what = f"calibrate {target}"

@@ -16,7 +16,7 @@ from budgetplan.core.errors import BadValue, UserError
 
 if TYPE_CHECKING:
     from budgetplan.calibrate.campaign import Campaign
-    from budgetplan.calibrate.kinds.kind import Design
+    from budgetplan.calibrate.kinds.kind import Asked, Design
     from budgetplan.calibrate.launchers.launcher import Launcher, Start, Ticket
     from budgetplan.calibrate.pool import Pool
     from budgetplan.calibrate.worker import Work
@@ -44,6 +44,12 @@ def refuse_unusable(wish: Wish) -> None:
         trainer(wish["trainer"])
     for name in wish["sink"] or ():
         sinks[name].needed()
+
+
+def peak_of(asked: Asked) -> float | None:
+    """Return the peak of the card at hand [FLOP/s], None without a card that is known."""
+    gpu = asked.device.gpu if asked.device else None
+    return gpu.peak.get(asked.precision) if gpu else None
 
 
 def work_of(wish: Wish, campaign: Campaign) -> Work:

@@ -81,7 +81,7 @@ def _line(run: RunFolder, *, kind: str, state: str) -> Line:
     elif state in ("running", "interrupted") and (records := run.metrics()):
         last = records[-1]
         loss = last.get("loss", last.get("validation_loss"))
-        words = f"step {last.get('step')} of {spec.steps}"
+        words = f"{last.get('step')}/{spec.steps}"
         words += f", loss {loss:.3f}" if isinstance(loss, float) else ""
     shape = spec.architecture
     return Line(
