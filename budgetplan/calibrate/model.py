@@ -135,16 +135,24 @@ class Attention(nn.Module):
         if turn is not None:
             q_BHSD, k_BKSD = rotated(q_BHSD, turn), rotated(k_BKSD, turn)
         q_BHSD, k_BKSD = q_BHSD.to(v_BKSD.dtype), k_BKSD.to(v_BKSD.dtype)  # norms are made in fp32
-        groups = self.heads // self.kv_heads
-        if groups > 1 and q_BHSD.is_cuda and q_BHSD.dtype == torch.float32:
-            # Of a card's kernels flash alone knows groups, and has no fp32: what is left would
-            # store the scores of all pairs.
+        grouped = self.heads != self.kv_heads
+        if grouped and not knows_groups(q_BHSD):
+            groups = self.heads // self.kv_heads
             k_BKSD, v_BKSD = (x.repeat_interleave(groups, 1) for x in (k_BKSD, v_BKSD))
-            groups = 1
+            grouped = False
         y_BHSD = F.scaled_dot_product_attention(
-            q_BHSD, k_BKSD, v_BKSD, is_causal=True, enable_gqa=groups > 1
+            q_BHSD, k_BKSD, v_BKSD, is_causal=True, enable_gqa=grouped
         )
         return self.out(y_BHSD.transpose(1, 2).reshape(B, S, -1))  # type: ignore[no-any-return]
+
+
+def knows_groups(q_BHSD: Tensor) -> bool:
+    """Whether a kernel that does not store the scores of all pairs takes grouped heads.
+
+    Of a card's kernels flash alone does, which has no fp32 (torch's documentation of
+    scaled_dot_product_attention).
+    """
+    return not (q_BHSD.is_cuda and q_BHSD.dtype == torch.float32)
 
 
 class FeedForward(nn.Module):

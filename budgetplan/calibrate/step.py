@@ -173,7 +173,7 @@ class Step:
         return False, None
 
     def _uncompile(self, error: Exception | None) -> None:
-        words = (str(error).strip().splitlines() or [""])[0][:120] if error else "elsewhere"
+        words = " ".join(str(error).split())[:160] if error else "in another process"
         self.remark = f"torch.compile failed, layers run as written: {words}"
         self.compiled = False
         compiled.leave_uncompiled(self.model)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from budgetplan.calibrate import model as models
 from budgetplan.calibrate.model import (
     Decoder,
     build,
@@ -119,6 +120,16 @@ def test_grouped_heads_are_repeated_ones() -> None:
     full.load_state_dict(state)
     tokens = torch.randint(50, (2, 24))
     assert torch.allclose(grouped(tokens), full(tokens), atol=1e-5)
+
+
+def test_grouped_heads_are_repeated_where_no_kernel_knows_groups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    model, tokens = Decoder(shape(kv_heads=2)), torch.randint(50, (2, 24))
+    found = model(tokens)
+    monkeypatch.setattr(models, "knows_groups", lambda q: False)
+    assert torch.allclose(model(tokens), found, atol=1e-6)
 
 
 def test_an_untrained_model_knows_nothing_in_particular() -> None:

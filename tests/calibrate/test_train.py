@@ -521,12 +521,16 @@ def test_killed_and_asked_to_stop_it_goes_on_to_the_same_end(tmp_path: Path) -> 
 
 RANK = """
 import sys
+from budgetplan.calibrate import compiled
 from budgetplan.calibrate.store import Store
 from budgetplan.calibrate.train import train
-for sharding in ("ddp", "fsdp"):
-    run, = Store(f"{sys.argv[1]}/{sharding}").runs()
-    train(run.spec, run, sharding=sharding, keep_last=True)
+compiled.BACKEND = "aot_eager"
+for name in sys.argv[2:]:
+    sharding, _, how = name.partition("-")
+    run, = Store(f"{sys.argv[1]}/{name}").runs()
+    train(run.spec, run, sharding=sharding, compiled=how == "compiled", keep_last=True)
 """
+PLACED = ("ddp", "fsdp", "ddp-compiled", "fsdp-compiled")
 
 
 def test_two_processes_make_the_same_run_as_one(tmp_path: Path) -> None:
@@ -534,10 +538,10 @@ def test_two_processes_make_the_same_run_as_one(tmp_path: Path) -> None:
     made = spec(steps=8, batch_sequences=6, evaluate_at=(3,), z_loss=1e-4, evaluation_tokens=1056)
     one = folder(tmp_path / "one", made)
     single = train(made, one, keep_last=True)
-    runs = {name: folder(tmp_path / name, made) for name in ("ddp", "fsdp")}
+    runs = {name: folder(tmp_path / name, made) for name in PLACED}
     (tmp_path / "rank.py").write_text(RANK)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-               "--nproc-per-node=2", str(tmp_path / "rank.py"), str(tmp_path)]  # fmt: skip
+               "--nproc-per-node=2", str(tmp_path / "rank.py"), str(tmp_path), *PLACED]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env=alone(), check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     for name, two in runs.items():
@@ -549,7 +553,8 @@ def test_two_processes_make_the_same_run_as_one(tmp_path: Path) -> None:
         for each, value in alone_.items():
             assert torch.allclose(value, kept[each], atol=1e-5), each
         facts = json.loads((two.path / "environment.json").read_text())["training"]
-        assert (facts["processes"], facts["sharding"]) == (2, name)
+        assert (facts["processes"], facts["sharding"]) == (2, name.partition("-")[0])
+        assert facts["compiled"] is name.endswith("compiled"), facts["remark"]
 
 
 def test_shares_of_a_batch_are_as_even_as_they_go() -> None:
