@@ -78,7 +78,8 @@ def work(
 ) -> Tally:
     """Make every run that is not made yet, one after the other.
 
-    A run that raises is recorded as failed, and the next one begins.
+    A run that raises is recorded as failed, and the next one begins; only where the card does not
+    answer this process any more, it raises again, so that another process makes the rest.
 
     Args:
         runs: in the order of making.
@@ -224,10 +225,12 @@ class _Turn:
         except StoreError:
             raise  # the next run would meet the same drive
         except UserError as error:
-            self._fail(str(error).replace("\n", " "))
+            self._fail(". ".join(line.rstrip(".") for line in str(error).splitlines()) + ".")
         except (Exception, SystemExit) as error:  # also what a user's model raises
             words = str(error).strip().partition("\n")[0]
             self._fail(f"{type(error).__name__}: {words}" if words else type(error).__name__)
+            if words.startswith("CUDA error"):  # no later call of this process to the card works
+                raise
 
     def _fail(self, reason: str) -> None:
         durable.write(self.run.path / "traceback.txt", traceback.format_exc())

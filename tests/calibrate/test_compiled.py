@@ -107,6 +107,7 @@ def test_it_pays_on_a_card_for_long_runs_and_measures_of_speed() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, in what it imports
 @pytest.mark.skipif(not os.environ.get("BUDGETPLAN_SLOW"), reason="BUDGETPLAN_SLOW is not set")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs g++")
 def test_kernels_that_are_compiled_learn_the_same_and_go_on(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_run_that_fails_is_recorded_and_the_next_one_is_made(tmp_path: Path) -
     def sometimes(spec: RunSpec, run: RunFolder, **more: Any) -> Result:
         if run.id == runs[0].id:
             run.append({"step": 1, "tokens": 512, "loss": 5.0, "seconds": 0.5})
-            raise RuntimeError("CUDA error: an illegal memory access\nand much more")
+            raise RuntimeError("shapes cannot be multiplied\nand much more")
         if run.id == runs[1].id:
             raise BadValue("the data is shorter than a batch", "Give more data.")
         if run.id == runs[2].id:
@@ -138,10 +138,10 @@ def test_a_run_that_fails_is_recorded_and_the_next_one_is_made(tmp_path: Path) -
     tally = work(runs, trainer=sometimes)
     assert [run.state for run in runs] == ["failed", "failed", "failed", "finished"]
     reasons = [run.result.reason for run in runs[:3] if run.result]
-    assert reasons[0] == "RuntimeError: CUDA error: an illegal memory access"
-    assert reasons[1] == "the data is shorter than a batch Give more data."
+    assert reasons[0] == "RuntimeError: shapes cannot be multiplied"
+    assert reasons[1] == "the data is shorter than a batch. Give more data."
     assert reasons[2] == "SystemExit: 3"
-    assert "illegal memory access" in (runs[0].path / "traceback.txt").read_text()
+    assert "shapes cannot be multiplied" in (runs[0].path / "traceback.txt").read_text()
     assert runs[0].result is not None
     assert runs[0].result.flops_spent == training_flops(runs[0].spec) / 20
     assert runs[0].result.seconds == 0.5
@@ -180,6 +180,22 @@ def test_another_workers_run_is_left_alone(tmp_path: Path) -> None:
         tally = work(runs, trainer=fake())
     assert tally.elsewhere == [runs[0].id]
     assert tally.made == [runs[1].id]
+
+
+def test_a_process_whose_card_is_lost_leaves_the_rest_to_another(tmp_path: Path) -> None:
+    """After an error of CUDA itself every further call of the process fails: no other run may."""
+    _, runs = store_of(tmp_path, 2)
+
+    def lost(spec: RunSpec, run: RunFolder, **more: Any) -> Result:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        work(runs, trainer=lost)
+    assert [run.state for run in runs] == ["failed", "planned"]
+    assert runs[0].result is not None
+    assert "illegal memory access" in runs[0].result.reason
+    work(runs, trainer=fake())  # another process
+    assert [run.state for run in runs] == ["failed", "finished"]
 
 
 def test_a_run_that_kills_its_process_again_and_again_counts_as_failed(tmp_path: Path) -> None:
