@@ -28,7 +28,7 @@ class Pool:
     report: Report = field(default_factory=Report)
     deaths: list[str] = field(default_factory=list)  # of all launches, in words
     ticket: Ticket | None = None
-    cancelled: bool = False
+    cancelled: bool = False  # here, by `cancel` elsewhere, or by the scheduler
     _round: int = 0
 
     @property
@@ -82,6 +82,7 @@ class Pool:
             self.deaths += [death for death in now.deaths if death not in self.report.deaths]
             self.report = now
             yield now
+            self.cancelled |= self.ticket.cancelled or now.cancelled
             if now.over and (self.cancelled or not self._elsewhere()):
                 if not self._again(now):
                     return

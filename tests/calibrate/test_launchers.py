@@ -325,6 +325,7 @@ def test_rows_of_squeue_and_sacct_are_read() -> None:
         (Task(task="4", state="OUT_OF_MEMORY", signal=9), "SIGKILL (out of memory?) (OUT_OF_M"),
         (Task(task="4", state="TIMEOUT"), "task 4 ended as TIMEOUT"),
         (Task(task="4", state="NODE_FAIL"), "task 4 ended as NODE_FAIL"),
+        (Task(task="4", state="PREEMPTED", code=75), "pre-empted, and is not queued again"),
         (Task(task="4", state="FAILED", code=75), "interrupted too often"),
         (Task(task="4", state="FAILED", code=1), "ended as FAILED with exit code 1"),
     ],
@@ -344,7 +345,11 @@ def test_tasks_that_work_and_wait_are_counted() -> None:
         ])
     ]  # fmt: skip
     assert report(tasks) == Report(
-        working=2, waiting=2, spent=True, remarks=("task 3 waits: QOSMaxJobsPerUserLimit",)
+        working=2,
+        waiting=2,
+        spent=True,
+        cancelled=True,
+        remarks=("task 3 waits: QOSMaxJobsPerUserLimit",),
     )
 
 
@@ -360,6 +365,19 @@ def test_a_launch_waits_for_the_runs_that_another_one_makes(tmp_path: Path) -> N
     assert first.ticket and second.ticket
     assert first.ticket.folder != second.ticket.folder
     list(first.watch(pause=0.05))
+
+
+def test_a_launch_that_was_cancelled_from_elsewhere_starts_no_workers_anew(tmp_path: Path) -> None:
+    making, runs = started(tmp_path, runs=2, workers=2, trainer=f"{LAW},pause=0.05")
+    until(lambda: all(run.records() for run in runs))
+    os.kill(int(runs[0].attempts()[-1].holder["pid"]), signal.SIGKILL)  # which alone would
+    assert making.ticket
+    Local().cancel(Ticket.read(Path(making.ticket.folder)))
+    list(making.watch(pause=0.05))
+    assert making.cancelled
+    assert making._round == 1
+    assert [run.state for run in runs] == ["interrupted"] * 2
+    assert runs[1].checkpoint_path.exists()
 
 
 # --- several processes for a run ---

@@ -204,6 +204,19 @@ def test_cancelling_writes_a_checkpoint_and_leaves_the_queue(tmp_path: Path) -> 
     assert "finished" not in {run.state for run in runs}
 
 
+def test_who_cancels_the_job_by_slurm_is_obeyed(tmp_path: Path) -> None:
+    pool, (run,) = started(tmp_path, runs=1, trainer=SLOW, tasks=1, steps=200, evaluate_at=())
+    until(lambda: len(run.records()) > 4)
+    said("scancel", job(pool))
+    to_the_end(pool)
+    assert pool.cancelled
+    assert pool.deaths == [], logs(pool)
+    assert pool._round == 1
+    assert run.attempts()[-1].ending == "interrupted"
+    assert run.checkpoint_path.exists()
+    assert not said("squeue", "--noheader")
+
+
 def test_what_slurm_refuses_is_told_in_its_words(tmp_path: Path) -> None:
     store_of(tmp_path, 1)
     work = Work(store=str(tmp_path), ids=(spec(seed=0).id,))

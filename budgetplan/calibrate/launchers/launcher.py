@@ -27,6 +27,7 @@ from budgetplan.core.registry import Registry
 
 WORK = "work.json"
 TICKET = "ticket.json"
+CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,16 @@ class Ticket:
         text = json.dumps({"launcher": self.launcher, "folder": self.folder, "jobs": self.jobs})
         durable.write(Path(self.folder) / TICKET, text)
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether anybody asked the workers to end: then no others are started."""
+        return (Path(self.folder) / CANCELLED).exists()
+
+    def cancel(self) -> None:
+        """Have all who look after the launch know that its workers were asked to end."""
+        with told(Path(self.folder), doing="write into"):
+            (Path(self.folder) / CANCELLED).touch()
+
     @classmethod
     def read(cls, folder: Path) -> Ticket:
         """Return the ticket of a launch.
@@ -104,6 +115,7 @@ class Report:
     waiting: int = 0
     deaths: tuple[str, ...] = ()  # workers that ended as they should not, in words
     spent: bool = False  # a worker stopped at the allowance
+    cancelled: bool = False  # a scheduler was told from outside to end a worker
     fault: bool = False  # a worker met what another would meet again: a full disk, a wrong name
     remarks: tuple[str, ...] = ()
 

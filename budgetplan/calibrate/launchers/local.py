@@ -89,6 +89,7 @@ class Local:
 
     def cancel(self, ticket: Ticket) -> None:
         """Ask the workers to write a checkpoint and end."""
+        ticket.cancel()
         for job in ticket.jobs:
             pid, _, born = job.partition(":")
             if _alive(int(pid), born):

@@ -19,6 +19,7 @@ from pathlib import Path
 from signal import SIGABRT, SIGBUS, SIGFPE, SIGKILL, SIGSEGV, SIGTERM
 
 from budgetplan.calibrate.launchers.launcher import (
+    CANCELLED,
     WORK,
     Command,
     Report,
@@ -35,7 +36,6 @@ WORKING = {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGN
            "STAGE_OUT", "RESIZING"}  # fmt: skip
 SETTLING = 1.0  # a task that is being requeued looks failed or completed for a moment [s]
 CRASHES = {int(number) for number in (SIGABRT, SIGBUS, SIGFPE, SIGKILL, SIGSEGV, SIGTERM)}
-FINE = {"COMPLETED", "CANCELLED"}
 
 
 class SlurmError(UserError):
@@ -113,9 +113,9 @@ class Slurm:
 
     def cancel(self, ticket: Ticket) -> None:
         """Ask the tasks to write a checkpoint and end, and take the waiting ones off the queue."""
+        ticket.cancel()  # so that the script does not requeue
         for job in ticket.jobs:
             _said(("scancel", "--state=PENDING", job), missing="")
-            (Path(ticket.folder) / "cancelled").touch()  # so that the script does not requeue
             _said(("scancel", "--signal=USR1", "--batch", job), missing="")
 
 
@@ -167,7 +167,7 @@ def script(slurm: Slurm, *, tasks: int, folder: Path) -> str:
         tasks=tasks,
         later=LATER,
         requeues=slurm.requeues,
-        cancelled=shlex.quote(str(folder / "cancelled")),
+        cancelled=shlex.quote(str(folder / CANCELLED)),
     )
 
 
@@ -175,16 +175,18 @@ BODY = """\
 #!/bin/bash
 {head}
 
-# One task of a calibration. A warning before the time limit (USR1) or a pre-emption (TERM) is
-# passed on; the worker writes its checkpoint and ends with {later}, and the task is queued again.
+# One task of a calibration. The warning before the time limit (USR1) and a termination (TERM) are
+# passed on, and the worker writes its checkpoint and ends with {later}. After a warning the task is
+# queued again from here; after a pre-emption Slurm does it, and after a scancel nobody must.
 {setup}export OMP_NUM_THREADS={cpus} PYTHONUNBUFFERED=1
 {worker} --task "$SLURM_ARRAY_TASK_ID" --tasks {tasks} &
 worker=$!
 asked=
-trap 'told=1 asked=1; kill -USR1 "$worker" 2>/dev/null' USR1 TERM
+trap 'told=1 asked=1; kill -USR1 "$worker" 2>/dev/null' USR1
+trap 'told=1; kill -USR1 "$worker" 2>/dev/null' TERM
 while told=; wait "$worker"; code=$?; [ -n "$told" ]; do :; done  # a trap ends a wait early
 [ -e {cancelled} ] && exit 0
-if [ "$code" -eq {later} ] || {{ [ -n "$asked" ] && [ "$code" -gt 128 ]; }}; then
+if [ -n "$asked" ] && {{ [ "$code" -eq {later} ] || [ "$code" -gt 128 ]; }}; then
     if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {requeues} ]; then
         scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID" && exit 0
     fi
@@ -233,7 +235,7 @@ def parse_sacct(text: str) -> dict[str, Task]:
 def report(tasks: Iterable[Task], *, remarks: Sequence[str] = ()) -> Report:
     """Return how the tasks are, in words."""
     working = waiting = 0
-    deaths, spent, fault = [], False, False
+    deaths, spent, fault, cancelled = [], False, False, False
     said = list(remarks)
     for task in tasks:
         if task.state in WORKING:
@@ -242,16 +244,20 @@ def report(tasks: Iterable[Task], *, remarks: Sequence[str] = ()) -> Report:
             waiting += 1
             if re.search("Dependency|Invalid|Held|Unavail|NotAvail|Limit", task.reason):
                 said.append(f"task {task.task} waits: {task.reason}")
-        elif task.state not in FINE:
+        elif task.state == "CANCELLED":
+            cancelled = True
+        elif task.state != "COMPLETED":
             spent = spent or task.code == SPENT
             fault = fault or task.code == FAULT
             if task.code != SPENT:
                 deaths.append(_death(task))
     return Report(working=working, waiting=waiting, deaths=tuple(deaths), spent=spent,
-                  fault=fault, remarks=tuple(said))  # fmt: skip
+                  cancelled=cancelled, fault=fault, remarks=tuple(said))  # fmt: skip
 
 
 def _death(task: Task) -> str:
+    if task.state == "PREEMPTED":
+        return f"task {task.task} was pre-empted, and is not queued again by Slurm"
     if task.code == LATER:
         return f"task {task.task} was interrupted too often to be queued again"
     number = task.signal or (task.code - 128 if task.code > 128 else 0)

@@ -143,7 +143,7 @@ def _ended(wish: Wish, pool: Pool) -> None:
         warn(f"the allowance is used up, {runs}; with more: {again} --spend ...")
         return
     warn(f"{runs}; go on with: {again}")
-    if not pool.deaths:  # stopped, here or by cancel: a verdict now would be of too few runs
+    if pool.cancelled or not pool.deaths:  # stopped: a verdict now would be of too few runs
         raise typer.Exit(STOPPED)
 
 

@@ -8,16 +8,18 @@
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=1
 
-# One task of a calibration. A warning before the time limit (USR1) or a pre-emption (TERM) is
-# passed on; the worker writes its checkpoint and ends with 75, and the task is queued again.
+# One task of a calibration. The warning before the time limit (USR1) and a termination (TERM) are
+# passed on, and the worker writes its checkpoint and ends with 75. After a warning the task is
+# queued again from here; after a pre-emption Slurm does it, and after a scancel nobody must.
 export OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1
 /env/bin/python -m budgetplan.calibrate.worker --work /scratch/store/launches/first/work.json --task "$SLURM_ARRAY_TASK_ID" --tasks 3 &
 worker=$!
 asked=
-trap 'told=1 asked=1; kill -USR1 "$worker" 2>/dev/null' USR1 TERM
+trap 'told=1 asked=1; kill -USR1 "$worker" 2>/dev/null' USR1
+trap 'told=1; kill -USR1 "$worker" 2>/dev/null' TERM
 while told=; wait "$worker"; code=$?; [ -n "$told" ]; do :; done  # a trap ends a wait early
 [ -e /scratch/store/launches/first/cancelled ] && exit 0
-if [ "$code" -eq 75 ] || { [ -n "$asked" ] && [ "$code" -gt 128 ]; }; then
+if [ -n "$asked" ] && { [ "$code" -eq 75 ] || [ "$code" -gt 128 ]; }; then
     if [ "${SLURM_RESTART_COUNT:-0}" -lt 50 ]; then
         scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" && exit 0
     fi
