@@ -247,7 +247,8 @@ def _descend(
         data = some.surface(point)[1] * root[:, None]
         return np.vstack([data, np.eye(6)[3:] / spread[:, None], BALANCE])
 
-    found = least_squares(residuals, start, jac=jacobian, x_scale="jac", max_nfev=300)
+    # MINPACK: threads of BLAS, which other methods hand six columns to, wait for each other.
+    found = least_squares(residuals, start, jac=jacobian, x_scale="jac", max_nfev=300, method="lm")
     return np.asarray(found.x), float(found.cost)
 
 
