@@ -112,7 +112,8 @@ class Fake:
         )
 
     def _save(self, run: RunFolder, step: int) -> None:
-        durable.write(run.checkpoint_path, json.dumps({"step": step}))
+        if run.writes:
+            durable.write(run.checkpoint_path, json.dumps({"step": step}))
 
     def _checkpointed(self, run: RunFolder) -> int:
         if not run.checkpoint_path.exists():

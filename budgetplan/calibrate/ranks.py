@@ -45,6 +45,8 @@ class RanksFailed(Exception):
 class Silent(RunFolder):
     """The run as ranks other than 0 see it: they read, and write nothing."""
 
+    writes = False
+
     def append(self, record: Record, *, durable_now: bool = False) -> None:
         """Leave the writing to rank 0."""
 

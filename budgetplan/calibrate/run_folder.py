@@ -29,6 +29,8 @@ class OtherSpec(StoreError):
 class RunFolder:
     """One run on disk. Reading needs no lock; writing is for the process that holds it."""
 
+    writes = True  # False: another process of the same run writes
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.listeners: list[Callable[[Record], None]] = []  # told of every record appended
