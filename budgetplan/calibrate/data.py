@@ -7,19 +7,16 @@ Text is tokenized once and kept beside other caches; files of tokens are never c
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import glob
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from budgetplan.calibrate.kept import in_memory, tokens_of
 from budgetplan.calibrate.readers import stdlib, synthetic
 from budgetplan.calibrate.readers.reader import (
     HEAD,
@@ -35,7 +32,6 @@ from budgetplan.calibrate.readers.reader import (
 from budgetplan.calibrate.spec import Data
 from budgetplan.calibrate.tokenizer import Tokenizer, tokenizer
 from budgetplan.calibrate.windows import Windows, beyond, split
-from budgetplan.core.errors import UserError
 from budgetplan.core.units import show
 
 WHOLE = 64 * 2**20  # bytes up to which a file is read whole for its hash, and checked whole
@@ -235,10 +231,20 @@ def _fingerprint(files: list[Path], shards: tuple[Shard, ...], used: str) -> str
     digest = hashlib.sha256(used.encode())
     if not files or _is_generated(files[0]):
         for shard in shards:
-            digest.update(shard.tokens.tobytes())
+            digest.update(_tokens_hash(shard.tokens))
     for file in files if files and not _is_generated(files[0]) else ():
         digest.update(_content_hash(file))
     return digest.hexdigest()[:16]
+
+
+def _tokens_hash(tokens: Tokens) -> bytes:
+    digest = hashlib.sha256(str(len(tokens)).encode())
+    if tokens.nbytes <= WHOLE:
+        digest.update(tokens.tobytes())
+    else:
+        for place in np.linspace(0, len(tokens) - SAMPLE, SAMPLES).astype(int):
+            digest.update(tokens[place : place + SAMPLE].tobytes())
+    return digest.digest()
 
 
 def _content_hash(path: Path) -> bytes:
@@ -262,54 +268,11 @@ def _encoded(path: Path, reader: TextReader, encoder: Tokenizer) -> Shard:
     if reader.raw and encoder.name == "bytes":
         return Shard(path=str(path), tokens=mapped(path, "u1"))
     if _is_generated(path) and encoder.name == "bytes":
-        return _shard(path, list(encoder.encode(reader.texts(path))))
+        return in_memory(encoder.encode(reader.texts(path)), name=path)
     content = stdlib.description().encode() if _is_generated(path) else _content_hash(path)
-    key = hashlib.sha256(b"1" + content + type(reader).__name__.encode() + encoder.name.encode())
-    kept = cache() / "tokens" / f"{key.hexdigest()[:32]}.bin"
-    if not kept.with_suffix(".npy").is_file():  # the offsets are written last
-        try:
-            _write(kept, encoder.encode(reader.texts(path)), name=path)
-        except UserError:
-            raise
-        except OSError:  # a home that is read-only or full: memory does
-            return _shard(path, list(encoder.encode(reader.texts(path))))
-    documents = np.load(kept.with_suffix(".npy"))
-    return Shard(path=str(path), tokens=mapped(kept, encoder.dtype), documents=documents)
-
-
-def _shard(path: Path, documents: list[Tokens]) -> Shard:
-    if not documents:
-        raise BadData(f"{path}: holds no text", "Leave it out.")
-    starts = np.r_[0, np.cumsum([len(each) for each in documents])[:-1]].astype(np.int64)
-    return Shard(path=str(path), tokens=np.concatenate(documents), documents=starts)
-
-
-def _write(kept: Path, documents: Iterable[Tokens], *, name: Path) -> None:
-    """Write tokens and the offsets of documents, so that a reader sees all or nothing."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    starts, place = [], 0
-    folder = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".writing-"))
-    try:
-        with (folder / "tokens").open("wb") as out:
-            for document in documents:
-                starts.append(place)
-                place += len(document)
-                out.write(document.tobytes())
-            out.flush()
-            os.fsync(out.fileno())
-        if not place:
-            raise BadData(f"{name}: holds no text", "Leave it out.")
-        np.save(folder / "starts.npy", np.array(starts, dtype=np.int64))
-        (folder / "tokens").replace(kept)
-        (folder / "starts.npy").replace(kept.with_suffix(".npy"))
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(folder)
-
-
-def cache() -> Path:
-    """Return the folder for what can be made again: BUDGETPLAN_CACHE, or the user's own."""
-    if own := os.environ.get("BUDGETPLAN_CACHE"):
-        return Path(own)
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "budgetplan"
+    return tokens_of(
+        b"1" + content + type(reader).__name__.encode() + encoder.name.encode(),
+        lambda: encoder.encode(reader.texts(path)),
+        name=path,
+        dtype=encoder.dtype,
+    )

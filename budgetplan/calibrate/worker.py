@@ -95,6 +95,7 @@ def perform(todo: Work, ids: Sequence[str], *, stop: Stop) -> Tally:
     Raises:
         UserError: the drive, a name or the trainer is at fault.
     """
+    from budgetplan.calibrate.kept import telling
     from budgetplan.calibrate.sinks.sink import watching
 
     store = Store(todo.store)
@@ -104,15 +105,16 @@ def perform(todo: Work, ids: Sequence[str], *, stop: Stop) -> Tally:
         with watching(run, names=todo.sinks, tell=_tell):
             yield
 
-    return work(
-        [store.get(name) for name in ids],
-        trainer=trainer_of(todo),
-        stop=stop,
-        ledger=ledger_of(todo),
-        patience=todo.patience,
-        watchers=watchers if todo.sinks and todo.cards_per_run == 1 else None,
-        tell=_tell,
-    )
+    with telling(_tell):
+        return work(
+            [store.get(name) for name in ids],
+            trainer=trainer_of(todo),
+            stop=stop,
+            ledger=ledger_of(todo),
+            patience=todo.patience,
+            watchers=watchers if todo.sinks and todo.cards_per_run == 1 else None,
+            tell=_tell,
+        )
 
 
 def _tell(text: str) -> None:

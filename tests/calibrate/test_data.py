@@ -9,12 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as arrow
+import pyarrow.parquet as tables
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from budgetplan.calibrate import kept
 from budgetplan.calibrate.data import Corpus, open_corpus
 from budgetplan.calibrate.order import permuted
+from budgetplan.calibrate.readers import synthetic
 from budgetplan.calibrate.readers.reader import BadData, Shard, readers
 from budgetplan.calibrate.readers.synthetic import Process
 from budgetplan.calibrate.spec import Data
@@ -189,14 +193,29 @@ def test_a_given_tokenizer_decodes_to_the_text(
         corpus(tmp_path / "a.txt", vocab=20, **more)
 
 
-def test_parquet(tmp_path: Path) -> None:
-    arrow = pytest.importorskip("pyarrow", reason="pyarrow is an extra of its own")
-    import pyarrow.parquet as tables
+def test_parquet(tmp_path: Path, cache: Path) -> None:
+    """Rows in three groups, one without a text, one with an empty one; a column beside."""
+    table = arrow.table({"id": range(5), "text": ["one", None, "drei é", "", "five"]})
+    tables.write_table(table, tmp_path / "a.parquet", row_group_size=2, compression="zstd")
+    found = corpus(tmp_path / "a.parquet", vocab=256).shards[0]
+    assert bytes(found.tokens) == "one\0drei é\0five\0".encode()
+    assert found.documents.tolist() == [0, 4, 12]
+    raw = arrow.table({"content": arrow.array([b"as bytes"], arrow.large_binary())})
+    tables.write_table(raw, tmp_path / "b.parquet")
+    assert bytes(corpus(tmp_path / "b.parquet", vocab=256).shards[0].tokens) == b"as bytes\0"
 
-    table = arrow.table({"id": [1, 2, 3], "text": ["one", None, "drei é"]})
-    tables.write_table(table, tmp_path / "a.parquet")
-    found = corpus(tmp_path / "a.parquet", vocab=256)
-    assert bytes(found.shards[0].tokens) == "one\0drei é\0".encode()
+
+def test_parquet_that_cannot_be_read_is_named(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "a.parquet"
+    tables.write_table(arrow.table({"tokens": [[1, 2]], "id": [1]}), path)
+    refused(path, "its columns are tokens, id", "One must be named text, content", vocab=256)
+    tables.write_table(arrow.table({"text": [[1, 2], [3]]}), path)
+    refused(path, "column text holds list<element: int64>", vocab=256)
+    tables.write_table(arrow.table({"text": ["a" * 1000] * 100}), path)
+    path.write_bytes(path.read_bytes()[:-50])
+    refused(path, "a.parquet", "Copy it again", vocab=256)
+    tables.write_table(arrow.table({"text": arrow.array([], arrow.string())}), path)
+    refused(path, "holds no text", vocab=256)
 
 
 def test_a_package_that_is_missing_is_named(
@@ -249,9 +268,41 @@ def test_the_entropy_of_a_zipf_source_by_hand() -> None:
     assert process.draw().mean() == pytest.approx(1 / 3, abs=5e-3)
 
 
+@pytest.mark.parametrize("vocab", [2, 3, 40])
+def test_an_alias_table_draws_with_the_given_probabilities(vocab: int) -> None:
+    """Each column has 1 / vocab to give, to itself and to one other: the sums are exact."""
+    rows = np.random.default_rng(vocab).dirichlet(np.full(vocab, 0.2), size=50)
+    rows[0] = 1 / vocab  # none is lighter than the others
+    rows[1] = np.eye(vocab)[0]
+    table = synthetic.alias_table(rows)
+    given = table.keep / vocab
+    for row in range(50):
+        np.add.at(given[row], table.other[row], (1 - table.keep[row]) / vocab)
+    assert given == pytest.approx(rows, abs=1e-12)
+
+
+def test_many_drawn_tokens_are_kept_in_a_file(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "synthetic:markov?vocab=16&tokens=20000&seed=2"
+    monkeypatch.setattr(synthetic, "BLOCK", 8 * synthetic.CHAIN)
+    monkeypatch.setattr(kept, "PAUSE", 0.0)
+    told: list[str] = []
+    with kept.telling(told.append):
+        found = corpus(name, vocab=16)
+    assert found.shards[0].tokens.tolist() == Process.named(name).draw().tolist()
+    assert isinstance(found.shards[0].tokens, np.memmap)
+    assert len(list((cache / "tokens").iterdir())) == 2
+    assert told[0] == f"{name}: 8192 of 20k tokens are made, and kept for later runs"
+    longer = Process.named(name.replace("20000", "30000")).draw()
+    assert longer[:16384].tolist() == found.shards[0].tokens[:16384].tolist()
+
+
 @pytest.mark.parametrize(
-    "name", ["synthetic:", "synthetic:markov?size=3", "synthetic:zipf?vocab=1"]
-)
+    "name",
+    ["synthetic:", "synthetic:markov?size=3", "synthetic:zipf?vocab=1",
+     "synthetic:markov?vocab=5000"],
+)  # fmt: skip
 def test_a_source_that_does_not_exist(name: str) -> None:
     with pytest.raises(BadData, match="synthetic:markov"):
         corpus(name)

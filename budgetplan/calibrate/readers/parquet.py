@@ -39,10 +39,10 @@ class Parquet:
                 raise BadData(f"{path}: its columns are {', '.join(names[:8])}",
                               f"One must be named {', '.join(KEYS[:2])}.")  # fmt: skip
             for batch in table.iter_batches(columns=[column]):
-                for value in batch.column(0):
-                    text = value.as_py()
+                for text in batch.column(0).to_pylist():
                     if text is not None and not isinstance(text, (str, bytes)):
-                        raise BadData(f"{path}: column {column} holds {batch.column(0).type}")
+                        raise BadData(f"{path}: column {column} holds {batch.column(0).type}",
+                                      "Documents are text.")  # fmt: skip
                     if text:
                         yield text.encode() if isinstance(text, str) else text
         except (arrow.ArrowException, OSError) as error:

@@ -211,7 +211,9 @@ def corpus(options: Mapping[str, Any], plan: Plan) -> tuple[Data, float]:
         BadValue: bytes for a plan of another vocabulary, unless they were asked for.
     """
     from budgetplan.calibrate.data import open_corpus
+    from budgetplan.calibrate.kept import telling
     from budgetplan.calibrate.spec import Data
+    from budgetplan.cli.screen import warn
 
     shape = plan.stage.run.architecture
     assert shape is not None
@@ -224,6 +226,7 @@ def corpus(options: Mapping[str, Any], plan: Plan) -> tuple[Data, float]:
             f"no --data given, and the plan's tokens are of a vocabulary of {shape.vocab:,}",
             "Give --data tokens/*.bin, or text and --tokenizer tokenizer.json (or bytes).",
         )
-    found = open_corpus(bare)
+    with telling(warn):
+        found = open_corpus(bare)
     known = found.fingerprint
     return bare.model_copy(update={"fingerprint": known}), found.tokens * (1 - bare.validation)
