@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from budgetplan.calibrate.run_folder import RunFolder
 from budgetplan.calibrate.sinks.sink import sinks, watching
+from budgetplan.calibrate.spec import RunSpec
 from budgetplan.calibrate.work import work
 from budgetplan.core.errors import MissingPackage, UnknownName
 from tests.calibrate.worlds import fake, store_of
@@ -105,3 +106,70 @@ def test_a_sink_that_is_not_there_is_named_before_and_stops_no_run(
         run.append({"step": 1, "loss": 1.0})
     assert len(told) == 1
     assert "MissingPackage" in told[0]
+
+
+class Page:
+    """A writer of event files as torch has one, that only remembers; one more for each start."""
+
+    pages: ClassVar[list[Page]] = []
+
+    def __init__(self, folder: str, *, purge_step: int) -> None:
+        self.folder, self.purge_step, self.told = folder, purge_step, list[tuple[str, int]]()
+        Page.pages.append(self)
+
+    def add_scalar(self, name: str, value: float, *, global_step: int) -> None:
+        assert isinstance(value, float)
+        self.told.append((name, global_step))
+
+    def add_text(self, name: str, text: str) -> None:
+        self.told.append((text, -1))
+
+    def close(self) -> None:
+        self.told.append(("closed", -1))
+
+
+def test_tensorboard_is_told_again_what_a_killed_worker_may_not_have_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Page))
+    Page.pages.clear()
+    _, (run,) = store_of(tmp_path, 1, steps=4, evaluate_at=())
+    for step in (1, 2, 3):  # 3 comes again: the checkpoint was written after 2
+        run.append({"step": step, "tokens": 512 * step, "loss": 1.0})
+    run.checkpoint_path.write_text('{"step": 2}')
+    work(
+        [run],
+        trainer=fake(),
+        watchers=lambda run: watching(run, names=["tensorboard"], tell=pytest.fail),
+    )
+    (page,) = Page.pages
+    assert page.purge_step == 1, "what former files say is replaced as a whole"
+    assert [step for name, step in page.told if name == "loss"] == [1, 2, 3, 4]
+    assert [step for name, step in page.told if name == "tokens"] == [1, 2, 3, 4]
+    assert [step for name, step in page.told if name == "validation_loss"] == [4]
+    assert [name for name, step in page.told if step == -1] == ["finished", "closed"]
+
+
+def test_real_event_files_say_what_the_records_say(tmp_path: Path) -> None:
+    reading = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="tensorboard, an extra, is not installed",
+    )
+    _, (run,) = store_of(tmp_path, 1)
+
+    def interrupted(spec: RunSpec, run: RunFolder, **more: Any) -> Any:
+        return fake(save_every=3)(spec, run, should_stop=lambda: len(run.records()) > 7)
+
+    for trainer in (interrupted, fake()):
+        work(
+            [run],
+            trainer=trainer,
+            watchers=lambda run: watching(run, names=["tensorboard"], tell=pytest.fail),
+        )
+    assert run.state == "finished"
+    assert len(run.attempts()) == 2
+    events = reading.EventAccumulator(str(run.path / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    for name in ("loss", "learning_rate", "validation_loss"):
+        want = [(each["step"], each[name]) for each in run.metrics() if name in each]
+        assert [(each.step, pytest.approx(each.value)) for each in events.Scalars(name)] == want

@@ -114,8 +114,9 @@ def package(name: str, *, extra: str) -> Any:
 
 def numbers(record: dict[str, Any]) -> dict[str, float]:
     """Return the numbers of a record but its place, by the name that a chart should bear."""
+    place = {"step", "tokens"} if "validation_loss" in record else {"step"}  # tokens: said before
     return {
         name: float(value)
         for name, value in record.items()
-        if name not in ("step",) and isinstance(value, (int, float))
+        if name not in place and isinstance(value, (int, float))
     }

@@ -24,6 +24,7 @@ class WeightsAndBiases:
             resume="allow",
             dir=str(run.path),
             config=run.spec.model_dump(mode="json"),
+            settings={"console": "off", "silent": True},  # the output of a worker is its log
         )
 
     @classmethod
