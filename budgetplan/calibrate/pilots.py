@@ -40,6 +40,7 @@ class Pilot:
     batch: int  # [sequences]
     steps: tuple[int, ...]  # of each milestone, ascending
     recipe: Run
+    rules: Run  # what the rules say of it, before the limits of pilots
 
     def tokens(self, milestone: int) -> int:
         """Tokens up to a milestone (from 0)."""
@@ -117,18 +118,19 @@ def pilot(rung: Rung, asked: Asked, *, counting: Counting, ratios: Sequence[floa
     batch = max(1, min(round(batch_tokens / shape.seq_len),
                        int(first / shape.seq_len / FEWEST_STEPS)))  # fmt: skip
     known["batch_tokens"] = batch * shape.seq_len
-    run = derive(Run(**known), families=asked.rules).run
-    assert run.learning_rate is not None
-    run = run.model_copy(
+    rules = derive(Run(**known), families=asked.rules).run
+    assert rules.learning_rate is not None
+    run = rules.model_copy(
         update={
-            "learning_rate": min(run.learning_rate, RATE_CEILING),
-            "warmup_tokens": min(run.warmup_tokens or params, WARMUP * first),
-            "adam_beta2": min(run.adam_beta2 or BETA2_CEILING, BETA2_CEILING),
+            "learning_rate": min(rules.learning_rate, RATE_CEILING),
+            "warmup_tokens": min(rules.warmup_tokens or params, WARMUP * first),
+            "adam_beta2": min(rules.adam_beta2 or BETA2_CEILING, BETA2_CEILING),
         }
     )
     step = batch * shape.seq_len
     steps = sorted({max(1, round(max(ratio * params, first) / step)) for ratio in ratios})
-    return Pilot(rung=rung, batch=batch, steps=tuple(steps), recipe=run)
+    return Pilot(rung=rung, batch=batch, steps=tuple(steps), recipe=run,
+                 rules=rules.model_copy(update={"batch_tokens": batch_tokens}))  # fmt: skip
 
 
 def option(pilot: Pilot, *, counting: Counting, evaluation_tokens: int) -> Option:

@@ -11,7 +11,6 @@ import pytest
 
 from budgetplan.calibrate.allowance import flops_of
 from budgetplan.calibrate.fake import Fake, law_truth
-from budgetplan.calibrate.kinds.hyperparameters import Hyperparameters
 from budgetplan.calibrate.kinds.isoflop import IsoFlop
 from budgetplan.calibrate.kinds.kind import Asked, Device, Outcome, finding, kinds
 from budgetplan.calibrate.kinds.throughput import STEPS, Throughput
@@ -204,57 +203,3 @@ def test_where_memory_ends_is_said(folder: Path, truth: Fake) -> None:
     lost = outcome(specs[-1], truth, status="failed", reason="out of memory")
     found = Throughput().verdict(asked, [timed(specs[0], 1e13, truth), lost])
     assert any("out of memory" in note for note in found.notes)
-
-
-# --- hyperparameters ------------------------------------------------------------------------------
-
-
-def bowl(best_rate: float, best_batch: float, *, beta2: float = 0.99) -> Fake:
-    """Loss 2 at the best point, and more by squares of octaves from it."""
-
-    def loss(spec: RunSpec, tokens: float) -> float:
-        off = math.log2(spec.learning_rate / best_rate) ** 2
-        off += math.log2(spec.batch_sequences / best_batch) ** 2
-        return 2.0 + 0.02 * off + (0.0 if spec.adam_beta2 == beta2 else 0.05)
-
-    return Fake(truth=loss)
-
-
-def test_a_sweep_has_its_advised_point_in_the_middle(folder: Path) -> None:
-    asked = with_allowance(asked_in(folder), 2e14)
-    found = Hyperparameters().design(asked)
-    rates = sorted({spec.learning_rate for spec in found.specs})
-    assert len(rates) == 5
-    assert rates[-1] / rates[0] == pytest.approx(16)
-    assert found.flops == pytest.approx(sum(flops_of(spec) for spec in found.specs), rel=0.01)
-    assert len({spec.architecture.name for spec in found.specs}) == 1
-
-
-def test_the_regret_of_the_advised_point_by_hand(folder: Path) -> None:
-    """The best rate is twice the advised: 0.02 nats above 2, which is log(2.02 / 2)."""
-    asked = with_allowance(asked_in(folder), 2e14)
-    specs = Hyperparameters().design(asked).specs
-    rates = sorted({spec.learning_rate for spec in specs})
-    batches = sorted({spec.batch_sequences for spec in specs})
-    beta2 = max((spec.adam_beta2 for spec in specs), key=[s.adam_beta2 for s in specs].count)
-    trainer = bowl(2 * rates[2], batches[1], beta2=beta2)
-    found = Hyperparameters().verdict(asked, outcomes(specs, trainer))
-    loses = float(found.headline.split("loses ")[1].split("%")[0]) / 100
-    assert loses == pytest.approx(math.log(2.02 / 2), rel=0.02)
-    assert found.basin is not None
-    assert found.basin.advised == (rates[2], batches[1])
-    assert found.basin.best[0] == pytest.approx(2 * rates[2], rel=0.1)
-    moved = found.figures["learning_rate"]
-    planned = asked.plan.stage.run.learning_rate
-    assert planned is not None
-    assert moved.value == pytest.approx(2 * planned, rel=0.1)
-
-
-def test_a_good_point_moves_nothing(folder: Path) -> None:
-    asked = with_allowance(asked_in(folder), 2e14)
-    specs = Hyperparameters().design(asked).specs
-    rates = sorted({spec.learning_rate for spec in specs})
-    batches = sorted({spec.batch_sequences for spec in specs})
-    found = Hyperparameters().verdict(asked, outcomes(specs, bowl(rates[2], batches[1])))
-    assert not found.figures
-    assert not found.contradicts

@@ -48,6 +48,7 @@ class Asked:
     speed: float | None = None  # FLOP/s that runs have reached here, if known
     rules: tuple[str, ...] = ()
     unique_tokens: float | None = None  # training tokens at hand; None: not known
+    made: tuple[Outcome, ...] = ()  # runs that have ended in the same folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +111,16 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Basin:
-    """Losses of a sweep over two hyperparameters, for a picture."""
+    """Losses of a sweep, for a picture: learning rate against batch, and beta2 against batch."""
 
     learning_rates: tuple[float, ...]
     batches: tuple[int, ...]  # [sequences]
     losses: dict[tuple[float, int], float]
-    best: tuple[float, float]  # learning rate and batch, by interpolation
+    best: tuple[float, float]  # learning rate and batch, of the surface through the losses
     advised: tuple[float, int]
+    lost: tuple[tuple[float, int], ...] = ()  # points whose runs diverged or failed
+    beta2: dict[tuple[float, int], float] = field(default_factory=dict)  # loss by beta2 and batch
+    beta2_of: dict[int, float] = field(default_factory=dict)  # what the rules say, by batch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from budgetplan.calibrate.kinds.kind import Asked, Basin, Design, Expected, Verdict
@@ -104,21 +104,49 @@ def _scores(found: Verdict) -> Table:
 
 
 def basin(found: Basin) -> Iterator[str]:
-    """Yield the losses of a sweep as a map, above the lowest, in percent."""
-    lowest = min(found.losses.values())
+    """Yield the losses of a sweep as maps, above the lowest, in percent."""
+    lowest = min([*found.losses.values(), *found.beta2.values()])
     yield "Loss above the lowest, by learning rate (down) and batch in sequences (across)"
-    yield " " * 10 + "".join(f"{batch:>9}" for batch in found.batches)
-    for rate in found.learning_rates:
-        cells = []
-        for batch in found.batches:
-            loss = found.losses.get((rate, batch))
-            mark = "*" if (rate, batch) == found.advised else " "
-            cells.append("       · " if loss is None else f"{loss / lowest - 1:>8.2%}{mark}")
-        yield f"{rate:>10.3g}" + "".join(cells)
+    yield from _map(
+        found,
+        found.learning_rates,
+        {at: loss / lowest - 1 for at, loss in found.losses.items()},
+        marked={found.advised},
+        lost=set(found.lost),
+    )
     yield (
-        f"* advised; lowest by interpolation at {show(found.best[0])} and"
+        f"* the middle; a smooth surface is lowest at {show(found.best[0])} and"
         f" {show(found.best[1])} sequences"
     )
+    if len({beta2 for beta2, _ in found.beta2}) > 1:
+        yield ""
+        yield f"The same by beta2 (down), at learning rate {found.advised[0]:.3g}"
+        yield from _map(
+            found,
+            sorted({beta2 for beta2, _ in found.beta2}),
+            {at: loss / lowest - 1 for at, loss in found.beta2.items()},
+            marked={(beta2, batch) for batch, beta2 in found.beta2_of.items()},
+            lost=set(),
+        )
+        yield "* as the rules say for the batch"
+
+
+def _map(
+    found: Basin,
+    rows: Sequence[float],
+    excess: dict[tuple[float, int], float],
+    *,
+    marked: set[tuple[float, int]],
+    lost: set[tuple[float, int]],
+) -> Iterator[str]:
+    yield " " * 10 + "".join(f"{batch:>8} " for batch in found.batches)
+    for row in rows:
+        cells = []
+        for batch in found.batches:
+            at = (row, batch)
+            cell = f"{excess[at]:.2%}" if at in excess else "lost" if at in lost else "·"
+            cells.append(f"{cell:>8}{'*' if at in marked and at in excess else ' '}")
+        yield f"{row:>10.3g}" + "".join(cells).rstrip()
 
 
 def conclusion(answer: Answer) -> Iterator[RenderableType]:

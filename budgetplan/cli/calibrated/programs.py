@@ -94,6 +94,16 @@ def _basin(found: Basin) -> dict[str, Any]:
         ],
         "best": {"learning_rate": found.best[0], "batch_sequences": found.best[1]},
         "advised": {"learning_rate": found.advised[0], "batch_sequences": found.advised[1]},
+        "lost": [{"learning_rate": rate, "batch_sequences": batch} for rate, batch in found.lost],
+        "beta2": [
+            {
+                "adam_beta2": beta2,
+                "batch_sequences": batch,
+                "loss": loss,
+                "rules": found.beta2_of.get(batch) == beta2,
+            }
+            for (beta2, batch), loss in sorted(found.beta2.items())
+        ],
     }
 
 

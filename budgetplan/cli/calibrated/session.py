@@ -20,7 +20,7 @@ from budgetplan.core.units import show
 
 if TYPE_CHECKING:
     from budgetplan.calibrate.campaign import Campaign
-    from budgetplan.calibrate.kinds.kind import Asked, Design, Verdict
+    from budgetplan.calibrate.kinds.kind import Asked, Design, Outcome, Verdict
     from budgetplan.calibrate.launchers.launcher import Launcher
     from budgetplan.calibrate.store import Store
     from budgetplan.core.plan import Plan
@@ -58,7 +58,8 @@ def calibrate(wish: Wish) -> int:
         refuse_output(wish)
         runs.refuse_unusable(wish)
         launcher = runs.launcher_of(wish)
-        asked = told(wish.options, plan, speed=_speed(wish.folder))
+        made = _made(wish.folder)
+        asked = dataclasses.replace(told(wish.options, plan, speed=_speed(made)), made=made)
         designs = designed(wish, asked)
         if not wish.as_json:
             _show_designs(designs, asked)
@@ -87,7 +88,7 @@ def finish(
         for spec in each.specs:
             store.add(spec)
     campaigns.write(campaign, wish.folder)
-    runs.make(wish, campaign, launcher, peak=_peak(asked))
+    runs.make(wish, campaign, launcher, peak=runs.peak_of(asked))
     verdicts = judged(campaign, store, asked)
     revised, files = _revised(wish, campaign.plan, verdicts)
     answer = Answer(designs=tuple(designs), verdicts=verdicts, plan=campaign.plan,
@@ -179,21 +180,18 @@ def _confirm(wish: Wish, designs: Sequence[Design]) -> None:
         raise typer.Exit(0)
 
 
-def _speed(folder: Path) -> float | None:
-    """Return the FLOP/s that runs in this folder have reached, None without any."""
+def _made(folder: Path) -> tuple[Outcome, ...]:
+    """Return the runs in this folder that have ended."""
     from budgetplan.calibrate.collect import outcomes
     from budgetplan.calibrate.store import Store
 
-    if not (folder / "runs").is_dir():
-        return None
-    reached = [each.result.flops_per_second for each in outcomes(Store(folder))]
+    return tuple(outcomes(Store(folder))) if (folder / "runs").is_dir() else ()
+
+
+def _speed(made: Sequence[Outcome]) -> float | None:
+    """Return the FLOP/s that runs have reached, None without any."""
+    reached = [each.result.flops_per_second for each in made]
     return max((speed for speed in reached if speed), default=None)
-
-
-def _peak(asked: Asked) -> float | None:
-    """Return the peak of the card at hand [FLOP/s], None without a card that is known."""
-    gpu = asked.device.gpu if asked.device else None
-    return gpu.peak.get(asked.precision) if gpu else None
 
 
 # --- after the runs -------------------------------------------------------------------------------
