@@ -104,7 +104,7 @@ def _opened(data: Data, files: tuple[Path, ...], seen: tuple[tuple[str, int, int
             raise BadData(
                 f"the tokenizer {data.tokenizer} has {encoder.vocab:,} tokens, the vocabulary "
                 f"{data.vocab:,}",
-                f"Give --vocab {encoder.vocab}.",
+                f"The vocabulary is the plan's: plan with --vocab {encoder.vocab}.",
             )
         shards = tuple(_encoded(each, reader, encoder) for each in files)
         contents, used = list(files), encoder.name

@@ -256,11 +256,12 @@ def flops_per_sequence(spec: RunSpec) -> int:
     return closed_form.flops_per_step(architecture_of(spec), seq_len=spec.seq_len)
 
 
-def logits_of(output: Any, tokens_BS: Tensor) -> Tensor:
+def logits_of(output: Any, tokens_BS: Tensor, *, vocab: int = 1) -> Tensor:
     """Return the logits in what a model returned: a tensor, a tuple's first, or `.logits`.
 
     Raises:
-        BadModel: none of them has a row of numbers for every position of every sequence.
+        BadModel: none of them has a row of numbers for every position of every sequence, or the
+            rows are shorter than the vocabulary.
     """
     found = getattr(output, "logits", output)
     if isinstance(found, (tuple, list)) and found:
@@ -268,6 +269,12 @@ def logits_of(output: Any, tokens_BS: Tensor) -> Tensor:
     if isinstance(found, dict):
         found = found.get("logits")
     if isinstance(found, Tensor) and found.dim() == 3 and found.shape[:2] == tokens_BS.shape:
+        if found.shape[2] < vocab:
+            raise BadModel(
+                f"the model returned {found.shape[2]:,} logits for each position, the vocabulary "
+                f"has {vocab:,} tokens",
+                "Let it take the vocabulary as an argument named vocab.",
+            )
         return found
     shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
     raise BadModel(

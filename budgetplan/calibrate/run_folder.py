@@ -133,6 +133,11 @@ class RunFolder:
         """
         return by_step(self.records())
 
+    @property
+    def last_step(self) -> int:
+        """The last step that has a record; 0 without any."""
+        return max((record["step"] for record in self.records() if "step" in record), default=0)
+
     def _remark(self, words: str) -> None:
         if words not in self.remarks:
             self.remarks.append(words)

@@ -59,7 +59,10 @@ class Json:
             raise BadData(f"--tokenizer {path}: {error.strerror or error}") from error
         except Exception as error:  # what the library raises is a bare Exception
             problem = str(error).splitlines()[0][:100]
-            raise BadData(f"--tokenizer {path}: not a tokenizer.json: {problem}") from error
+            raise BadData(
+                f"--tokenizer {path}: not a tokenizer.json: {problem}",
+                "Give `bytes`, or a file that Hugging Face's tokenizers wrote.",
+            ) from error
         self.name = f"{path.name} {hashlib.sha256(content).hexdigest()[:16]}"
         self.vocab = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self.dtype = "<u2" if self.vocab <= 2**16 else "<u4"

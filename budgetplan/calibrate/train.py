@@ -203,7 +203,8 @@ def train(  # noqa: PLR0915  # one path, read from top to bottom
         reserved_memory_bytes=card.reserved_memory(world),
         remark="; ".join(so_far.remarks),
     )
-    if keep_last:
+    retried_from_here = status == "failed" and so_far.step > 0 and world.size == 1
+    if keep_last or retried_from_here:
         keep()
     return log.result(so_far, status, reason)
 

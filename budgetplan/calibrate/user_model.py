@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from budgetplan.core.architecture import Architecture
 from budgetplan.core.errors import BadModel
@@ -34,6 +35,7 @@ NAMES = {
 }  # fmt: skip
 """What we know of a shape, and the arguments by which people's code asks for it."""
 NEEDED = ("width", "depth")
+TRIED = 1e11  # FLOPs of a pass to the CPU before training
 PIN = "@"  # between a factory and the hash of its file
 
 
@@ -48,8 +50,36 @@ def user_model(factory: str, architecture: Architecture, *, seq_len: int) -> nn.
     Raises:
         BadModel: it cannot be imported or built, takes no width or depth, or makes no module.
     """
-    with _found(factory) as (make, module), user_code.naming_the_line("building", where=factory):
-        return _built(make, module, architecture, factory=factory, seq_len=seq_len)
+    bare = factory.partition(PIN)[0]
+    with _found(factory) as (make, module), user_code.naming_the_line("building", where=bare):
+        model = _built(make, module, architecture, factory=bare, seq_len=seq_len)
+        refuse_few_embeddings(model, architecture.vocab, seq_len=seq_len, factory=bare)
+    return model
+
+
+@torch.no_grad()
+def refuse_few_embeddings(model: nn.Module, vocab: int, *, seq_len: int, factory: str) -> None:
+    """Raise BadModel if the model has no embedding for the last token or the last position.
+
+    Tried on the CPU, where it is an error that can be read: on a card it ends the process. Of a
+    large model the last token alone is tried, as this takes a second for every 1e11 FLOPs or so.
+    Other errors are left to training, since a model may need a card.
+    """
+    params = sum(each.numel() for each in model.parameters())
+    length = seq_len if 2 * params * seq_len < TRIED else 1
+    tokens = torch.full((1, length), vocab - 1)
+    model.eval()
+    try:
+        model(tokens)
+    except IndexError as error:
+        raise BadModel(
+            f"{factory}: {error}, for token {vocab - 1:,} in a sequence of {length:,}",
+            "Let it take vocab and seq_len as arguments, or have so many embeddings itself.",
+        ) from error
+    except Exception:
+        return
+    finally:
+        model.train()
 
 
 def exact_flops(factory: str, architecture: Architecture, *, seq_len: int) -> int:
@@ -65,24 +95,29 @@ def exact_flops(factory: str, architecture: Architecture, *, seq_len: int) -> in
 @functools.lru_cache(maxsize=64)
 def _traced(factory: str, architecture: Architecture, *, seq_len: int, code: str) -> int:
     """Return the traced FLOPs; `code` makes changed code another call."""
-    import torch
-
     from budgetplan.calibrate.model import logits_of
     from budgetplan.flops.trace import building, trace
 
+    bare = factory.partition(PIN)[0]
+    tokens = torch.zeros(1, seq_len, dtype=torch.long)
+
+    def loss(output: Any) -> Tensor:
+        return logits_of(output, tokens, vocab=architecture.vocab).sum()
+
     with _found(factory) as (make, module):
-        with user_code.naming_the_line("building", where=factory), building():
-            model = _built(make, module, architecture, factory=factory, seq_len=seq_len)
-        tokens = torch.zeros(1, seq_len, dtype=torch.long)
-        with user_code.naming_the_line("running", where=factory):
-            counted = trace(
-                model.to("meta"),
-                args=(tokens,),
-                loss=lambda output: logits_of(output, tokens).sum(),
-                batch=1,
-                seq_len=seq_len,
-                target=factory,
-            )
+        with user_code.naming_the_line("building", where=bare), building():
+            model = _built(make, module, architecture, factory=bare, seq_len=seq_len)
+        try:
+            with user_code.naming_the_line("running", where=bare):
+                counted = trace(model.to("meta"), args=(tokens,), loss=loss, batch=1,
+                                seq_len=seq_len, target=bare)  # fmt: skip
+        except BadModel as error:
+            if "--input" not in error.remedy:
+                raise
+            raise BadModel(
+                error.problem,
+                f"It is called as forward(tokens), with whole numbers of shape (batch, {seq_len}).",
+            ) from error
     return counted.total()
 
 
@@ -119,11 +154,11 @@ def _found(factory: str) -> Iterator[tuple[Callable[..., Any], ModuleType]]:
         )
     target = resolve(bare)
     if target.kind not in ("file", "module"):
-        raise BadModel(f"{factory}: a {target.kind} is no code", "Write it like model.py:build.")
+        raise BadModel(f"{bare}: a {target.kind} is no code", "Write it like model.py:build.")
     tree = user_code.parse(target.path) if target.path else None
     folders = user_code.folders_of(target.path, tree) if target.path and tree else ()
     with user_code.at_arms_length(*folders):
-        with user_code.naming_the_line("importing", where=factory):
+        with user_code.naming_the_line("importing", where=bare):
             if target.path and tree:
                 module, _ = user_code.load_file(target.path, tree)
             else:
@@ -131,8 +166,8 @@ def _found(factory: str) -> Iterator[tuple[Callable[..., Any], ModuleType]]:
         name = target.name
         if not name:
             assert tree is not None  # a module is always named with its object
-            name = candidates.find(module, tree, target=factory, construct=True)
-        yield user_code.get(module, name, target=factory), module
+            name = candidates.find(module, tree, target=bare, construct=True)
+        yield user_code.get(module, name, target=bare), module
 
 
 def _built(

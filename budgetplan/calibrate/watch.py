@@ -190,11 +190,11 @@ def going(
     )  # fmt: skip
 
 
-def ended(spec: RunSpec, result: Result, *, spent: float, whole: float) -> Progress:
-    """Return how a run ended."""
+def ended(spec: RunSpec, result: Result, *, step: int, spent: float, whole: float) -> Progress:
+    """Return how a run ended, and after which step."""
     loss = result.evaluations[-1].loss if result.evaluations else result.train_loss
     return Progress(
-        id=spec.id, state=result.status, step=spec.steps, steps=spec.steps, loss=loss,
+        id=spec.id, state=result.status, step=step, steps=spec.steps, loss=loss,
         tokens_per_second=result.tokens_per_second, flops_per_second=result.flops_per_second,
         spent=spent, whole=whole, reason=result.reason,
     )  # fmt: skip
@@ -234,7 +234,8 @@ class Watch:
         per_sequence, whole = self._sizes[run.id]
         state = run.state
         if state in ENDINGS and (result := run.result):
-            done = ended(run.spec, result, spent=spent_on(run), whole=whole)
+            last = run.spec.steps if result.status == "finished" else run.last_step
+            done = ended(run.spec, result, step=last, spent=spent_on(run), whole=whole)
             self._ended[run.id] = done
             return done
         seen = self._seen[run.id]

@@ -78,7 +78,7 @@ def beyond(shard: Shard, place: int, *, vocab: int) -> None:
     raise BadData(
         f"{shard.path}: token {int(shard.tokens[place]):,} at offset {place:,} is beyond the "
         f"vocabulary of {vocab:,}",
-        "Give the tokenizer's vocabulary with --vocab, or the file's own type as its format.",
+        "The vocabulary is the plan's: plan with the tokenizer's own; or the --format is another.",
     )
 
 
@@ -105,7 +105,7 @@ def split(
         raise BadData(
             f"{show(total)} tokens are too few for sequences of {seq_len:,}: one part is trained "
             "on, one held out",
-            "Give more data, or a shorter --seq-len.",
+            "Give more data, or plan with shorter sequences.",
         )
     wanted = min(max(1, round(share * len(blocks))), len(usable) - 1)
     order = permuted(np.arange(len(usable)), size=len(usable), key=(HELD_OUT,))

@@ -142,7 +142,7 @@ def _begun(
         if state == "running":
             raise Held(f"run {run.id} is being written by {run.attempts()[-1]}")
         room = ledger.room(run) if ledger and state not in ENDINGS else None
-        return stack.enter_context(run.lock(from_step=_last_step(run))), room
+        return stack.enter_context(run.lock(from_step=run.last_step)), room
 
 
 def _note(tally: Tally, run: RunFolder, ending: str) -> None:
@@ -167,10 +167,6 @@ def described(run: RunFolder, tally: Tally) -> str:
     loss = "" if last is None else f", loss {last:.4f}"
     why = f" ({result.reason})" if result.reason else ""
     return f"{run.id} {result.status} {when}in {show_seconds(result.seconds)}{loss}{why}"
-
-
-def _last_step(run: RunFolder) -> int:
-    return max((record["step"] for record in run.records() if "step" in record), default=0)
 
 
 @dataclass

@@ -457,6 +457,8 @@ def test_files_that_will_not_do(tmp_path: Path) -> None:
     refused(tmp_path / "short.bin", "promises 3,000 tokens, 2,950 are there")
     (tmp_path / "new.bin").write_bytes(llm_c(20240520, 9, dtype="<u2"))
     refused(tmp_path / "new.bin", "version 9")
+    (tmp_path / "magic.bin").write_bytes(llm_c(12345678, 1, dtype="<u2"))
+    refused(tmp_path / "magic.bin", "not known (number 12345678, version 1)", "--format uint16")
     (tmp_path / "eval.bin").write_bytes(llm_c(20240522, 1, dtype="<u2"))
     refused(tmp_path / "eval.bin", "multiple-choice")
     np.save(tmp_path / "floats.npy", np.zeros((3, 4)))

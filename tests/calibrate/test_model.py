@@ -216,6 +216,20 @@ def broken(*, width, depth):
 
 def number(*, width, depth):
     return 3
+
+def few(*, width, depth):
+    net = Net(Config(d_model=width, n_layers=depth, vocab_size=49))
+    net.head = nn.Linear(width, 50)
+    return net
+
+class Short(Net):
+    def __init__(self, *, width, depth, vocab):
+        super().__init__(Config(d_model=width, n_layers=depth, vocab_size=vocab))
+        self.places = nn.Embedding(20, width)
+
+    def forward(self, tokens):
+        self.places(torch.arange(tokens.shape[1], device=tokens.device))
+        return super().forward(tokens)
 """
 
 
@@ -250,6 +264,8 @@ def test_the_example_counts_as_its_shape_does() -> None:
         ("broken", "ValueError: no luck"),
         ("number", "makes a int, not an nn.Module"),
         ("Nets", "no 'Nets' in it"),
+        ("few", "for token 49 in a sequence of 24"),
+        ("Short", "for token 49 in a sequence of 24"),
     ],
 )
 def test_a_factory_that_will_not_do_is_named(own: str, name: str, words: str) -> None:
@@ -257,6 +273,26 @@ def test_a_factory_that_will_not_do_is_named(own: str, name: str, words: str) ->
         user_model(f"{own}:{name}", shape(), seq_len=24)
     assert words in str(told.value)
     assert len(str(told.value).splitlines()) <= 3
+
+
+def test_too_few_outputs_are_told_before_any_run(own: str) -> None:
+    with pytest.raises(
+        BadModel, match="50 logits for each position, the vocabulary has 51"
+    ) as told:
+        exact_flops(pinned(f"{own}:few"), shape(vocab=51), seq_len=24)
+    assert "@" not in str(told.value)
+
+
+def test_a_forward_that_fails_is_named_by_its_line(own: str) -> None:
+    with Path(own).open("a") as more:
+        more.write(
+            "class Wrong(Net):\n    def __init__(self, *, width, depth):\n"
+            "        super().__init__(Config(width, depth, 50))\n"
+            "    def forward(self, tokens):\n        return tokens @ torch.ones(3, 3)\n"
+        )
+    with pytest.raises(BadModel, match=r"model\.py:[0-9]+: RuntimeError") as told:
+        exact_flops(f"{own}:Wrong", shape(), seq_len=24)
+    assert told.value.remedy.endswith("whole numbers of shape (batch, 24).")
 
 
 def test_changed_code_has_another_fingerprint(own: str) -> None:

@@ -254,6 +254,32 @@ def test_a_batch_whose_speed_is_measured_is_not_divided(
     assert "out of memory with 8 sequences of 32 tokens at a time" in result.reason
 
 
+def test_memory_that_runs_out_in_the_middle_loses_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = spec(steps=6)
+    whole, cut = folder(tmp_path / "a", made), folder(tmp_path / "b", made)
+    train(made, whole)
+    passes = itertools.count(1)
+
+    def filled(*given: torch.Tensor) -> torch.Tensor:
+        if next(passes) > 3:  # another process took the rest of the card
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return nats(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(steps, "nats", filled)
+        first = train(made, cut)
+    assert (first.status, len(losses(cut))) == ("failed", 3)
+    cut.finish(first)
+    cut.retry()
+    second = train(made, cut)
+    assert second.status == "finished"
+    assert losses(cut) == pytest.approx(losses(whole), rel=1e-5)
+    facts = json.loads((cut.path / "environment.json").read_text())["training"]
+    assert (facts["resumed_from_step"], facts["micro_batch"]) == (3, 1)
+
+
 def test_a_full_disk_leaves_the_old_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,5 +203,8 @@ def test_ctrl_c_lets_the_workers_write_their_checkpoints(
 
 def test_a_result_of_a_failed_run_is_shown_with_its_reason(tmp_path: Path) -> None:
     _, (run,) = store_of(tmp_path, 1)
+    run.append(record(7, 1.0))
     run.finish(Result(status="failed", reason="out of memory"))
+    (seen,) = Watch([run]).look().runs
+    assert (seen.step, seen.steps, seen.share) == (7, 20, 1.0)
     assert live.line_of(Watch([run]).look().runs[0]).endswith("out of memory")
