@@ -97,6 +97,14 @@ class Store:
         for name in names:
             yield RunFolder(self._home / name)
 
+    def probe(self) -> None:
+        """Raise StoreError if the folder cannot be written now, and say why."""
+        path = self.folder / f".probe-{os.getpid()}"
+        try:
+            durable.write(path, " " * 65536)
+        finally:
+            path.unlink(missing_ok=True)
+
     def states(self) -> dict[str, State]:
         """Return how far each run is, by name; the time taken is linear in their number."""
         return {run.id: run.state for run in self.runs()}

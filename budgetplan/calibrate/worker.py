@@ -118,7 +118,8 @@ def perform(todo: Work, ids: Sequence[str], *, stop: Stop) -> Tally:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the log may lie on the very disk that is full
+        print(text, file=sys.stderr, flush=True)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -371,6 +371,18 @@ def test_every_fault_of_a_drive_is_told(
     assert isinstance(caught.value, UserError)
 
 
+def test_a_store_says_whether_it_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    store.probe()
+    assert list(tmp_path.iterdir()) == []
+    full(monkeypatch, after=1000)
+    with pytest.raises(StoreError, match="the disk is full"):
+        store.probe()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_real_limit_of_the_kernel_is_met_like_a_full_disk(run: RunFolder) -> None:
     """RLIMIT_FSIZE: a file may grow to 300 bytes and no further."""
     script = (

@@ -301,3 +301,16 @@ def test_work_is_dealt_like_cards_and_survives_the_way_to_disk(tmp_path: Path) -
     assert Work.read(path) == todo
     parts = [todo.part(task, of=3) for task in range(3)]
     assert parts == [("a", "d", "g"), ("b", "e"), ("c", "f")]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_worker_whose_log_cannot_be_written_still_says_by_its_code_what_is_wrong(
+    tmp_path: Path,
+) -> None:
+    """The log of a worker may lie on the disk that is full; /dev/full takes no byte."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "budgetplan.calibrate.worker", str(tmp_path), "no-such-run"],
+            stderr=full, check=False,
+        )  # fmt: skip
+    assert done.returncode == FAULT

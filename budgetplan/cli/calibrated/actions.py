@@ -39,7 +39,7 @@ def _store(wish: Wish) -> Store:
 
     if not wish.folder.is_dir():
         raise BadValue(
-            f"--folder {wish.folder}: no such folder", "Name the folder of a calibration."
+            f"{wish.folder}: no such folder", "Name the folder of a calibration."
         )
     return Store(wish.folder)
 

@@ -135,6 +135,7 @@ def _ended(wish: Wish, pool: Pool) -> None:
     again = f"budgetplan calibrate resume --folder {wish.folder}"
     runs = f"{len(left)} run{'s are' if len(left) > 1 else ' is'} not finished"
     if pool.report.fault:
+        pool.store.probe()  # a worker cannot write on a full disk that the disk is full
         raise BadValue(
             f"{pool.deaths[-1] if pool.deaths else 'a worker could not go on'}; {runs}",
             f"When that is mended: {again}",
