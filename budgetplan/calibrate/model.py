@@ -127,11 +127,12 @@ class Attention(nn.Module):
         q, k = self.q(x_BSW), self.k(x_BSW)
         if not self.per_head:
             q, k = self.q_norm(q.float()), self.k_norm(k.float())
-        q_BHSD = q.view(B, S, self.heads, self.head_dim).transpose(1, 2)
-        k_BKSD = k.view(B, S, self.kv_heads, self.head_dim).transpose(1, 2)
+        q_BSHD = q.view(B, S, self.heads, self.head_dim)
+        k_BSKD = k.view(B, S, self.kv_heads, self.head_dim)
+        if self.per_head:  # before heads are moved: a norm would copy what is not in order
+            q_BSHD, k_BSKD = self.q_norm(q_BSHD.float()), self.k_norm(k_BSKD.float())
+        q_BHSD, k_BKSD = q_BSHD.transpose(1, 2), k_BSKD.transpose(1, 2)
         v_BKSD = self.v(x_BSW).view(B, S, self.kv_heads, self.head_dim).transpose(1, 2)
-        if self.per_head:
-            q_BHSD, k_BKSD = self.q_norm(q_BHSD.float()), self.k_norm(k_BKSD.float())
         if turn is not None:
             q_BHSD, k_BKSD = rotated(q_BHSD, turn), rotated(k_BKSD, turn)
         q_BHSD, k_BKSD = q_BHSD.to(v_BKSD.dtype), k_BKSD.to(v_BKSD.dtype)  # norms are made in fp32
