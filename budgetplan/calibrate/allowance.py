@@ -81,6 +81,18 @@ def spent_on(run: RunFolder) -> float:
     return max(spent, result.flops_spent) if result is not None else spent
 
 
+def time_on(run: RunFolder) -> float:
+    """Return the seconds of training that the run has taken so far, in all attempts.
+
+    Raises:
+        StoreError: the run's folder cannot be read.
+    """
+    result = run.result
+    if result is not None and len(run.attempts()) <= 1:
+        return result.seconds
+    return max(seconds_of(run), result.seconds if result else 0.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
     """The most that all runs together may spend."""
@@ -135,8 +147,17 @@ class Ledger:
         return flops, seconds
 
     def _seconds(self, run: RunFolder) -> float:
-        result = run.result
-        return self.cards * (result.seconds if result else seconds_of(run))
+        return self.cards * time_on(run)
+
+    def seconds_left(self, run: RunFolder, *, before: float) -> float:
+        """Return the card-seconds that the run may use, as far as others have left them.
+
+        Args:
+            run: that is going on.
+            before: seconds that it had been trained before [s].
+        """
+        spent = self.spent(without=run.id)[1] + self.cards * before
+        return (self.allowance.card_seconds or math.inf) - spent
 
     def room(self, run: RunFolder) -> Allowance:
         """Return what the run may spend from now on, beside what the others need.
@@ -159,7 +180,7 @@ class Ledger:
         )
         if time is not None and time <= 0:
             raise Spent(
-                f"the allowance of {show((self.allowance.card_seconds or 0) / 3600)} card-hours "
+                f"the allowance of {show((self.allowance.card_seconds or 0) / 3600)} GPU-hours "
                 "is used up",
                 "Raise the allowance to go on: finished runs are not made again.",
             )

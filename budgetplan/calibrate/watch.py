@@ -15,6 +15,7 @@ from budgetplan.calibrate.allowance import (
     flops_of,
     flops_per_sequence,
     spent_on,
+    time_on,
 )
 from budgetplan.calibrate.durable import StoreError
 from budgetplan.calibrate.result import Result, State
@@ -22,6 +23,15 @@ from budgetplan.calibrate.run_folder import ENDINGS, Record, RunFolder
 from budgetplan.calibrate.spec import RunSpec
 
 WINDOW = 20  # records over which the speed is taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """The card that runs are made on, as far as it is known."""
+
+    peak: float | None = None  # [FLOP/s]
+    usd_per_hour: float | None = None
+    count: int = 1  # cards of each run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +47,7 @@ class Progress:
     flops_per_second: float | None = None
     spent: float = 0.0  # [FLOPs]
     whole: float = 0.0  # of the run from first to last step [FLOPs]
+    seconds: float = 0.0  # of training, in all attempts [s]
     reason: str = ""
 
     @property
@@ -73,6 +84,11 @@ class Snapshot:
     def spent(self) -> float:
         """What all runs have spent, in all attempts [FLOPs]."""
         return sum(run.spent for run in self.runs)
+
+    @property
+    def training(self) -> float:
+        """Seconds of training of all runs together, in all attempts [s]."""
+        return sum(run.seconds for run in self.runs)
 
     @property
     def left(self) -> float:
@@ -136,6 +152,8 @@ class Seen:
     loss: float | None = None
     tokens: float = 0.0  # trained on in all attempts, repeated ones counted again
     evaluations: int = 0
+    seconds: float = 0.0  # of training, in all attempts [s]
+    _second: float = 0.0
     _place: float = 0.0
     _stride: float = 0.0  # tokens between two records
 
@@ -160,6 +178,8 @@ class Seen:
             self._place = float(tokens)
             if seconds is not None:
                 self.last.append((float(tokens), seconds))
+                self.seconds += max(0.0, seconds - self._second)
+                self._second = seconds
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -186,17 +206,19 @@ def going(
     return Progress(
         id=spec.id, state=state, step=min(seen.step, spec.steps), steps=spec.steps, loss=seen.loss,
         tokens_per_second=speed, flops_per_second=speed * per_token if speed else None,
-        spent=spent, whole=whole,
+        spent=spent, whole=whole, seconds=seen.seconds,
     )  # fmt: skip
 
 
-def ended(spec: RunSpec, result: Result, *, step: int, spent: float, whole: float) -> Progress:
+def ended(run: RunFolder, result: Result, *, whole: float) -> Progress:
     """Return how a run ended, and after which step."""
+    spec = run.spec
+    step = spec.steps if result.status == "finished" else run.last_step
     loss = result.evaluations[-1].loss if result.evaluations else result.train_loss
     return Progress(
         id=spec.id, state=result.status, step=step, steps=spec.steps, loss=loss,
         tokens_per_second=result.tokens_per_second, flops_per_second=result.flops_per_second,
-        spent=spent, whole=whole, reason=result.reason,
+        spent=spent_on(run), whole=whole, seconds=time_on(run), reason=result.reason,
     )  # fmt: skip
 
 
@@ -234,8 +256,7 @@ class Watch:
         per_sequence, whole = self._sizes[run.id]
         state = run.state
         if state in ENDINGS and (result := run.result):
-            last = run.spec.steps if result.status == "finished" else run.last_step
-            done = ended(run.spec, result, step=last, spent=spent_on(run), whole=whole)
+            done = ended(run, result, whole=whole)
             self._ended[run.id] = done
             return done
         seen = self._seen[run.id]

@@ -7,7 +7,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 
 from budgetplan.calibrate import durable, environment
@@ -105,8 +105,7 @@ def work(
         try:
             with contextlib.ExitStack() as stack:
                 held, room = _begun(run, stack, ledger=ledger)
-                turn = _Turn(run, held, trainer, stop, room, patience, watchers,
-                             cards=ledger.cards if ledger else 1)  # fmt: skip
+                turn = _Turn(run, held, trainer, stop, room, ledger, patience, watchers)
                 _note(tally, run, turn.take())
         except Held:
             tally.elsewhere.append(run.id)
@@ -178,9 +177,9 @@ class _Turn:
     trainer: Trainer
     stop: Stop
     room: Allowance | None
+    ledger: Ledger | None
     patience: int
     watchers: Callable[[RunFolder], contextlib.AbstractContextManager[object]] | None
-    cards: int
 
     def take(self) -> str:
         """Make the run, and return how it ended: what its attempt's file will say."""
@@ -208,7 +207,7 @@ class _Turn:
     def _make(self) -> None:
         try:
             self.run.environment(environment.surroundings())
-            guard = _Guard(self.run, self.room, self.stop, cards=self.cards)
+            guard = _Guard(self.run, room=self.room, ledger=self.ledger, stop=self.stop)
             self._finish(self.trainer(self.run.spec, self.run, should_stop=guard))
         except Interrupted:
             self.held.ending = "interrupted"
@@ -238,34 +237,40 @@ class _Turn:
 class _Guard:
     """Says when a run must stop: at a signal, or when it has used up its room."""
 
-    def __init__(self, run: RunFolder, room: Allowance | None, stop: Stop, *, cards: int) -> None:
-        self.run, self.room, self.stop, self.cards = run, room, stop, cards
+    def __init__(
+        self, run: RunFolder, *, room: Allowance | None, ledger: Ledger | None, stop: Stop
+    ) -> None:
+        self.run, self.room, self.ledger, self.stop = run, room, ledger, stop
         self.reached = ""
         self._began = time.monotonic()
         self._flops_before = spent_on(run) if room else 0.0
+        self._seconds_before = seconds_of(run) if room else 0.0
         self._next = self._began + LOOK
 
     def __call__(self) -> bool:
-        now = time.monotonic()
-        if self.room and now >= self._next:
-            self._next = now + LOOK
-            self.reached = self._over(now)
-        elif self.room and self.room.card_seconds is not None:
-            self.reached = self._over_time(now)
+        if self.room and self.ledger:
+            now = time.monotonic()
+            if now >= self._next:
+                self._next = now + LOOK
+                self._look(self.ledger)
+            self.reached = self._over(self.room, self.ledger, seconds=now - self._began)
         return bool(self.stop or self.reached)
 
-    def _over_time(self, now: float) -> str:
-        assert self.room and self.room.card_seconds is not None
-        over = (now - self._began) * self.cards >= self.room.card_seconds
-        return "the allowance of card-hours is used up" if over else ""
+    def _look(self, ledger: Ledger) -> None:
+        """See what this run has spent, and how long others have worked meanwhile."""
+        assert self.room
+        if self.room.flops is not None and spent_on(self.run) - self._flops_before >= (
+            self.room.flops
+        ):
+            self.reached = "the allowance of FLOPs is used up"
+        if self.room.card_seconds is not None:
+            left = ledger.seconds_left(self.run, before=self._seconds_before)
+            self.room = replace(self.room, card_seconds=max(left, 1e-9))
 
-    def _over(self, now: float) -> str:
-        if self.room and self.room.flops is not None:
-            spent = spent_on(self.run) - self._flops_before
-            if spent >= self.room.flops:
-                return "the allowance of FLOPs is used up"
-        has_time = self.room and self.room.card_seconds is not None
-        return self._over_time(now) if has_time else ""
+    def _over(self, room: Allowance, ledger: Ledger, *, seconds: float) -> str:
+        if room.card_seconds is not None and seconds * ledger.cards >= room.card_seconds:
+            return "the allowance of GPU-hours is used up"
+        return self.reached
 
 
 def _own(held: Lock) -> Attempt:

@@ -41,6 +41,12 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
         str,
         typer.Option(help="Share of the budget, or FLOPs, as 1e18.", rich_help_panel=_WHAT),
     ] = "2%",
+    gpu_hours: Annotated[
+        float | None,
+        typer.Option(
+            help="A second limit: hours of all cards together.", rich_help_panel=_WHAT
+        ),
+    ] = None,
     demo: Annotated[
         bool,
         typer.Option(
@@ -156,10 +162,10 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
     is a smaller run, fits a law, and judges it on its largest runs before it is believed.
     hyperparameters sweeps learning rate, batch and beta2 at a small size.
 
-    --spend is a hard stop, steps that a crash makes necessary again included; resume with a larger
-    one goes on. Ctrl-C, and cancel from elsewhere, let workers write checkpoints and end; workers
-    outlive a closed terminal, and resume finds them. Without a terminal the progress is plain lines
-    on stderr.
+    --spend is a hard stop, steps that a crash makes necessary again included, and so is
+    --gpu-hours, for small runs use a card badly; resume with a larger one goes on. Ctrl-C, and
+    cancel from elsewhere, let workers write checkpoints and end; workers outlive a closed terminal,
+    and resume finds them. Without a terminal the progress is plain lines on stderr.
 
     A run is named by all that decides it: what is finished is never run again, what was interrupted
     goes on; retry lets what failed be tried again. collect (or export csv) writes the losses as a

@@ -97,7 +97,7 @@ def test_hours_of_cards_are_an_allowance_too(tmp_path: Path) -> None:
     runs[0].finish(result)
     book = Ledger(runs=tuple(runs), allowance=Allowance(card_seconds=2 * result.seconds), cards=2)
     assert book.spent()[1] == 2 * result.seconds
-    with pytest.raises(Spent, match="card-hours is used up"):
+    with pytest.raises(Spent, match="GPU-hours is used up"):
         book.room(runs[1])
 
 
@@ -109,6 +109,29 @@ def test_the_worker_says_that_it_stopped_at_the_allowance(
     said = capsys.readouterr().err
     assert "the allowance of 1M FLOPs has 1M left" in said
     assert "Raise the allowance" in said
+
+
+def test_the_hours_of_cards_are_shared_by_those_who_work_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs of 20 s each by the fake's clock; what one uses, the other has no more."""
+    monkeypatch.setattr(working, "LOOK", 0.0)
+    _, (first, second) = store_of(tmp_path, 2)
+    book = Ledger(runs=(first, second), allowance=Allowance(card_seconds=30.0), cards=2)
+    with first.lock():
+        first.append({"step": 1, "tokens": 512, "loss": 1.0, "seconds": 5.0})
+        asked = []
+
+        def until_told(spec: RunSpec, run: RunFolder, **more: Any) -> Result:
+            while not more["should_stop"]():
+                asked.append(True)
+                first.append({"step": 2, "tokens": 1024, "loss": 1.0, "seconds": 15.0})
+            raise Interrupted
+
+        tally = work([second], trainer=until_told, ledger=book)
+    assert len(asked) == 1, "10 s on two cards are left at first, then none"
+    assert "GPU-hours is used up" in tally.spent
+    assert second.attempts()[-1].ending == "stopped at the allowance"
 
 
 def test_of_two_that_would_begin_at_once_one_begins(tmp_path: Path) -> None:

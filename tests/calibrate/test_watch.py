@@ -20,7 +20,7 @@ from budgetplan.calibrate.launchers.local import Local
 from budgetplan.calibrate.pool import Pool
 from budgetplan.calibrate.result import Result
 from budgetplan.calibrate.run_folder import RunFolder
-from budgetplan.calibrate.watch import Progress, Seen, Snapshot, Tail, Watch
+from budgetplan.calibrate.watch import Card, Progress, Seen, Snapshot, Tail, Watch
 from budgetplan.calibrate.work import work
 from budgetplan.calibrate.worker import Work
 from budgetplan.cli.calibrated import live
@@ -121,7 +121,7 @@ def snapshot(**changes: Any) -> Snapshot:
 
 def test_a_line_tells_all_of_a_run() -> None:
     (run,) = snapshot().runs
-    assert live.line_of(run, peak=6e11) == (
+    assert live.line_of(run, card=Card(peak=6e11)) == (
         "0123456789abcdef running, step 5/20, loss 3.2500, 2048 tokens/s, MFU 50.0%"
     )
     (failed,) = snapshot(state="failed", loss=None, tokens_per_second=None, reason="no room").runs
@@ -132,8 +132,37 @@ def test_a_summary_tells_what_is_spent_of_the_allowance() -> None:
     told = live.summary(snapshot(), Report(waiting=3, remarks=("task 3 waits: Held",)))
     assert told == (
         "0 of 1 runs ended, 1 running, 3 tasks wait in the queue, 1T FLOPs spent of 8T (12%), "
-        "about 30 seconds left, task 3 waits: Held"
+        "about 30 s left, task 3 waits: Held"
     )
+
+
+def test_hours_and_money_are_told_where_there_is_a_card() -> None:
+    """7,200 s of training on 4 cards are 8 hours of cards, at $2.5 $20."""
+    at_work = snapshot(seconds=7200.0)
+    told = live.spending(at_work, Card(usd_per_hour=2.5, count=4))
+    assert told == "1T FLOPs spent of 8T (12%), 8 GPU-hours ($20.00)"
+    assert live.spending(at_work, Card(count=4)).endswith(", 8 GPU-hours")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.002, "1 s"), (41.9, "42 s"), (99.7, "2 min"), (3700, "62 min"), (12000, "3.3 h"),
+     (400000, "4.6 days")],
+)  # fmt: skip
+def test_what_is_left_is_told_no_finer_than_it_is_known(seconds: float, words: str) -> None:
+    assert live.lasting(seconds) == words
+
+
+def test_the_line_about_all_is_seen_in_a_low_terminal() -> None:
+    from rich.console import Console
+
+    screen = Console(width=80, record=True, file=io.StringIO())
+    many = Snapshot(runs=snapshot().runs * 40, allowance=8e13)
+    screen.print(live.view(many, Report(), width=80, most=3))
+    lines = screen.export_text().splitlines()
+    assert len(lines) <= 3 + live.BESIDE
+    assert "and 37 more" in lines[4]
+    assert "of 40 runs ended" in lines[-2] + lines[-1]
 
 
 def test_plain_lines_come_when_something_changes_and_now_and_then() -> None:
@@ -152,7 +181,7 @@ def test_the_bars_fit_the_terminal(width: int) -> None:
 
     screen = Console(width=width, record=True, file=io.StringIO())
     many = Snapshot(runs=snapshot().runs * 40, allowance=8e13)
-    screen.print(live.view(many, Report(), peak=6e11, width=width))
+    screen.print(live.view(many, Report(), card=Card(peak=6e11), width=width))
     text = screen.export_text()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert "and 28 more" in text
@@ -186,7 +215,7 @@ def test_ctrl_c_lets_the_workers_write_their_checkpoints(
     todo = Work(store=str(tmp_path), ids=(runs[0].id,), trainer="fake:besiroglu2024,pause=0.05")
     making = Pool(work=todo, launcher=Local(workers=1, gpus=()))
     making.start()
-    pressed = []
+    pressed: list[bool] = []
 
     def look(watch: Watch, real: Any = Watch.look) -> Snapshot:
         if RunFolder(runs[0].path).records() and not pressed:

@@ -38,9 +38,7 @@ def _store(wish: Wish) -> Store:
     from budgetplan.calibrate.store import Store
 
     if not wish.folder.is_dir():
-        raise BadValue(
-            f"{wish.folder}: no such folder", "Name the folder of a calibration."
-        )
+        raise BadValue(f"{wish.folder}: no such folder", "Name the folder of a calibration.")
     return Store(wish.folder)
 
 

@@ -19,9 +19,9 @@ ACTIONS = ("status", "resume", "retry", "collect", "export", "cancel")
 SHARES = {"throughput": 1.0, "hyperparameters": 5.0, "isoflop": 14.0}
 """How an allowance is divided among kinds that are asked for together."""
 KEPT = ("kind", "spend", "data", "data_format", "tokenizer", "factory", "qk_norm", "precision",
-        "seed", "trainer", "launcher", "launch", "sink")  # fmt: skip
+        "seed", "trainer", "launcher", "launch", "sink", "gpu_hours")  # fmt: skip
 """Options that decide which runs are made, and how: a campaign keeps them."""
-MADE = frozenset({"spend", "launcher", "launch", "sink", "yes", "output", "force"})
+MADE = frozenset({"spend", "gpu_hours", "launcher", "launch", "sink", "yes", "output", "force"})
 EFFECTIVE = {
     "status": frozenset[str](),
     "resume": MADE | {"dry_run"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from budgetplan.calibrate.kinds.kind import Asked, Design
     from budgetplan.calibrate.launchers.launcher import Launcher, Start, Ticket
     from budgetplan.calibrate.pool import Pool
+    from budgetplan.calibrate.watch import Card
     from budgetplan.calibrate.worker import Work
 
 STOPPED = 130  # exit code after Ctrl-C
@@ -32,10 +34,10 @@ def launcher_of(wish: Wish) -> Launcher:
 
 
 def refuse_unusable(wish: Wish) -> None:
-    """Refuse a trainer or a sink that every run would fail with, before anything is spent.
+    """Refuse a trainer, a sink or a limit that every run would fail with, before any is begun.
 
     Raises:
-        UserError: it is not known, or its package is not installed.
+        UserError: it is not known, its package is not installed, or it is no amount.
     """
     from budgetplan.calibrate.sinks.sink import sinks
     from budgetplan.calibrate.trainers import REAL, trainer
@@ -44,12 +46,23 @@ def refuse_unusable(wish: Wish) -> None:
         trainer(wish["trainer"])
     for name in wish["sink"] or ():
         sinks[name].needed()
+    if wish["gpu_hours"] is not None and not 0 < wish["gpu_hours"] < math.inf:
+        raise BadValue(f"--gpu-hours {wish['gpu_hours']:g} is no limit", "Give a number above 0.")
 
 
-def peak_of(asked: Asked) -> float | None:
-    """Return the peak of the card at hand [FLOP/s], None without a card that is known."""
-    gpu = asked.device.gpu if asked.device else None
-    return gpu.peak.get(asked.precision) if gpu else None
+def card_of(asked: Asked) -> Card | None:
+    """Return what is known of the card at hand, None without one."""
+    from budgetplan.calibrate.watch import Card
+
+    device = asked.device
+    if device is None or device.kind != "cuda":
+        return None
+    figures = asked.plan.figures
+    price = device.gpu.usd_per_hour if device.gpu else None
+    if "usd" in figures and "gpu_hours" in figures:  # what the plan was made with
+        price = float(figures["usd"].value) / float(figures["gpu_hours"].value)
+    peak = device.gpu.peak.get(asked.precision) if device.gpu else None
+    return Card(peak=peak, usd_per_hour=price)
 
 
 def work_of(wish: Wish, campaign: Campaign) -> Work:
@@ -61,6 +74,7 @@ def work_of(wish: Wish, campaign: Campaign) -> Work:
         ids=campaign.runs,
         trainer=wish["trainer"],
         allowance_flops=campaign.allowance,
+        allowance_card_seconds=3600 * wish["gpu_hours"] if wish["gpu_hours"] else None,
         sinks=tuple(wish["sink"] or ()),
     )
 
@@ -96,7 +110,7 @@ def shown(campaign: Campaign, start: Start, *, folder: Path) -> str:
     return f"{listed}\n{start.shown()}"
 
 
-def make(wish: Wish, campaign: Campaign, launcher: Launcher, *, peak: float | None) -> None:
+def make(wish: Wish, campaign: Campaign, launcher: Launcher, *, card: Card | None) -> None:
     """Launch what is not finished, and watch it to its end.
 
     Workers of a former launch that are still there are watched first, and only what they leave is
@@ -115,7 +129,7 @@ def make(wish: Wish, campaign: Campaign, launcher: Launcher, *, peak: float | No
     for ticket, own, workers in living(wish.folder):
         warn(f"{workers} workers of an earlier launch are at work here: watching them")
         pool = dataclasses.replace(pool, launcher=own, ticket=ticket)
-        follow(pool, allowance=campaign.allowance, peak=peak)
+        follow(pool, allowance=campaign.allowance, card=card)
         if pool.cancelled:
             break
     else:
@@ -123,7 +137,7 @@ def make(wish: Wish, campaign: Campaign, launcher: Launcher, *, peak: float | No
         for remark in launcher.prepare(pool.work, folder=wish.folder).remarks:
             warn(remark)
         if pool.start():
-            follow(pool, allowance=campaign.allowance, peak=peak)
+            follow(pool, allowance=campaign.allowance, card=card)
     _ended(wish, pool)
 
 

@@ -88,7 +88,7 @@ def finish(
         for spec in each.specs:
             store.add(spec)
     campaigns.write(campaign, wish.folder)
-    runs.make(wish, campaign, launcher, peak=runs.peak_of(asked))
+    runs.make(wish, campaign, launcher, card=runs.card_of(asked))
     verdicts = judged(campaign, store, asked)
     revised, files = _revised(wish, campaign.plan, verdicts)
     answer = Answer(designs=tuple(designs), verdicts=verdicts, plan=campaign.plan,
