@@ -85,16 +85,18 @@ def name(world: World) -> str:
 
 
 def arithmetic_unit(world: World) -> str:
-    """Return what decides how sums are rounded: the version of torch, and the chip."""
+    """Return what decides how sums are rounded: torch's version, the chip, the processes."""
     cuda = world.device.type == "cuda"
     chip = torch.cuda.get_device_name(world.device) if cuda else processor()
-    return f"torch {torch.__version__} on {chip}"
+    many = f", {world.size} processes" if world.size > 1 else ""
+    return f"torch {torch.__version__} on {chip}{many}"
 
 
 def attention_kernel(shape: Architecture, *, precision: Precision, world: World) -> str:
-    """Return which kernel computes attention on a card: flash, efficient or plain; '' on a CPU.
+    """Return which kernels a card has for the reference model's attention, '' on a CPU.
 
-    The plain one stores the scores of all pairs. Asked of torch with tensors of this shape.
+    Of flash, cudnn and efficient; "plain" where there is none of them, which stores the scores of
+    all pairs. Which one is taken is torch's choice. Asked of torch with tensors of this shape.
     """
     if world.device.type != "cuda":
         return ""
@@ -107,7 +109,11 @@ def attention_kernel(shape: Architecture, *, precision: Precision, world: World)
         for heads in (shape.heads, kv_heads)
     )  # fmt: skip
     grouped = shape.heads != kv_heads
-    asked = torch.backends.cuda.SDPAParams(q, k, k, None, 0.0, True, grouped)  # type: ignore[call-arg]
-    if torch.backends.cuda.can_use_flash_attention(asked):
-        return "flash"
-    return "efficient" if torch.backends.cuda.can_use_efficient_attention(asked) else "plain"
+    own = torch.backends.cuda
+    asked = own.SDPAParams(q, k, k, None, 0.0, True, grouped)
+    able = {
+        "flash": own.can_use_flash_attention(asked),
+        "cudnn": own.can_use_cudnn_attention(asked),
+        "efficient": own.can_use_efficient_attention(asked),
+    }
+    return " ".join(name for name, can in able.items() if can) or "plain"

@@ -231,9 +231,7 @@ def build(spec: RunSpec) -> nn.Module:
     Raises:
         BadModel: the reference decoder lacks a part of the shape, or the user's own code fails.
     """
-    torch.manual_seed(spec.seed)
-    random.seed(spec.seed)  # the user's own code may draw by any of them
-    np.random.seed(spec.seed % 2**32)
+    draw_from(spec.seed)
     if spec.factory is not None:
         return user_model(spec.factory, spec.architecture, seq_len=spec.seq_len)
     shape = architecture_of(spec)
@@ -243,6 +241,13 @@ def build(spec: RunSpec) -> nn.Module:
             "Give shorter sequences, or rotary positions.",
         )
     return Decoder(shape)
+
+
+def draw_from(seed: int) -> None:
+    """Seed all generators that a model may draw by, the user's own included."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 def flops_per_sequence(spec: RunSpec) -> int:

@@ -24,7 +24,7 @@ import torch
 from budgetplan.calibrate import card, checkpoint, schedule
 from budgetplan.calibrate.compiled import compile_layers, pays_to_compile
 from budgetplan.calibrate.data import Corpus, open_corpus
-from budgetplan.calibrate.model import architecture_of, build, flops_per_sequence
+from budgetplan.calibrate.model import architecture_of, build, draw_from, flops_per_sequence
 from budgetplan.calibrate.optimizer import adamw
 from budgetplan.calibrate.progress import Log, Progress
 from budgetplan.calibrate.result import Ending, Interrupted, Result
@@ -98,9 +98,9 @@ def train(  # noqa: PLR0915  # one path, read from top to bottom
         compiled = pays_to_compile(spec, world, flops=spec.steps * step_flops)
     if compiled:
         compile_layers(model)
-    how = chosen_sharding(sharding, params=params, world=world)
-    model = placed(model, sharding=how, world=world)
-    torch.manual_seed(spec.seed + 7919 * world.rank)  # of dropout, which a user's model may have
+    placement = chosen_sharding(sharding, params=params, world=world)
+    model = placed(model, sharding=placement, world=world)
+    draw_from(spec.seed + 7919 * world.rank)  # dropout, which a user's model may have
 
     # --- data: which sequences are trained on, held out, and this process's of each batch ----
     corpus = open_corpus(spec.data)
@@ -108,11 +108,11 @@ def train(  # noqa: PLR0915  # one path, read from top to bottom
         seq_len=spec.seq_len, share=spec.data.validation, seed=spec.seed
     )
     refuse_too_little(spec, training)
-    rows = world.mine(spec.batch_sequences, even=how == "fsdp")
+    rows = world.mine(spec.batch_sequences, even=placement == "fsdp")
 
     # --- optimizer: a step over a batch, in passes that fit ----------------------------------
     micro_batch = first_micro_batch(
-        spec, rows, precision=numbers.precision, sharding=how, world=world,
+        spec, rows, precision=numbers.precision, sharding=placement, world=world,
         memory=card_memory(world),
     )  # fmt: skip
     step = Step(
@@ -145,12 +145,12 @@ def train(  # noqa: PLR0915  # one path, read from top to bottom
     log.surroundings(
         **asdict(numbers),
         device=card.name(world),
-        attention=card.attention_kernel(
-            architecture_of(spec), precision=numbers.precision, world=world
-        ),
+        attention=""
+        if spec.factory  # the user's own, which is not looked into
+        else card.attention_kernel(architecture_of(spec), precision=numbers.precision, world=world),
         processes=world.size,
         threads=so_far.threads,
-        sharding=how,
+        sharding=placement,
         params=params,
         flops_per_step=step_flops,
         data=data_facts(spec, corpus, training, held_out),
@@ -165,7 +165,7 @@ def train(  # noqa: PLR0915  # one path, read from top to bottom
     with (
         threads(so_far.threads),
         fetching(training, spec, so_far.step) as batch,
-        signals() as asked,
+        signals() as signalled,
     ):
         while so_far.step < spec.steps:
             number = so_far.step + 1
@@ -185,10 +185,10 @@ def train(  # noqa: PLR0915  # one path, read from top to bottom
             if number in spec.evaluate_at or number == spec.steps:
                 log.evaluation(evaluate(step, held_out), so_far)
                 so_far.seconds = time.monotonic() - began
-            told = should_stop() if should_stop else False  # each process asks, at each step
+            asked_to = should_stop() if should_stop else False  # by each process, at each step
             late = time.monotonic() - last_kept >= checkpoint_seconds
-            stop, due = agreed(world, told or asked(), late)
-            if number < spec.steps and (stop or due):
+            stop, save = agreed(world, asked_to or signalled(), late)
+            if number < spec.steps and (stop or save):
                 keep()
                 last_kept = time.monotonic()
                 if stop:

@@ -16,7 +16,7 @@ from budgetplan.calibrate.step import arithmetic
 from budgetplan.calibrate.train import train
 from budgetplan.calibrate.world import World, join, placed
 from budgetplan.core.errors import BadModel, BadValue
-from tests.calibrate.test_train import Limited, folder, spec
+from tests.calibrate.test_train import SMALL, Limited, folder, spec
 
 CARD = World(rank=0, size=1, device=torch.device("cuda", 0))
 
@@ -184,6 +184,36 @@ def test_a_card_without_bf16_computes_in_fp32_and_says_so(
     assert (found.precision, found.precision_asked) == ("fp32", "bf16")
     assert found.why == "Tesla T4 has no bf16"
     assert not found.autocast
+
+
+@pytest.mark.parametrize(
+    ("precision", "flash", "kv_heads", "said"),
+    [("bf16", True, 1, "flash"), ("fp32", False, 2, "plain")],
+)
+def test_which_kernels_attention_has_is_asked_with_the_models_own_shape(
+    precision: Any, flash: bool, kv_heads: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Grouped heads stay grouped in bf16; in fp32 the model repeats them."""
+    asked: list[Any] = []
+    real = torch.empty
+
+    def here(*size: int, device: torch.device, **more: Any) -> torch.Tensor:
+        assert device == CARD.device
+        return real(*size, **more)
+
+    monkeypatch.setattr(torch, "empty", here)
+    for name, able in (("flash", flash), ("cudnn", False), ("efficient", False)):
+        monkeypatch.setattr(
+            torch.backends.cuda, f"can_use_{name}_attention",
+            lambda params, able=able: asked.append(params) or able,
+        )  # fmt: skip
+    assert card.attention_kernel(SMALL, precision=precision, world=CARD) == said
+    assert {(each.query.shape[1], each.key.shape[1]) for each in asked} == {(2, kv_heads)}
+    assert asked[0].query.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+    assert asked[0].is_causal
+    assert asked[0].enable_gqa is (kv_heads == 1)
+    alone = World(rank=0, size=1, device=torch.device("cpu"))
+    assert not card.attention_kernel(SMALL, precision=precision, world=alone)
 
 
 # --- a model on several cards ---------------------------------------------------------------------
