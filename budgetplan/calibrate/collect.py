@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from budgetplan.calibrate.allowance import flops_per_sequence
 from budgetplan.calibrate.kinds.kind import KindName, Outcome
+from budgetplan.calibrate.run_folder import RunFolder
 from budgetplan.calibrate.spec import RunSpec
 from budgetplan.calibrate.store import Store
 from budgetplan.core.counting import COUNTINGS, Counting
@@ -60,8 +63,18 @@ def outcomes(store: Store, *, kind: KindName | None = None) -> list[Outcome]:
     for run in store.runs():
         result = run.result
         if result is not None and kind in (None, run.spec.kind):
-            found.append(Outcome(spec=run.spec, result=result))
+            where = surroundings(run) if run.spec.kind == "throughput" else {}
+            found.append(Outcome(spec=run.spec, result=result, surroundings=where))
     return sorted(found, key=lambda each: (each.spec.tokens, each.id))
+
+
+def surroundings(run: RunFolder) -> dict[str, Any]:
+    """Return what the run wrote down of its machine; nothing where that is lost."""
+    try:
+        found = json.loads((run.path / "environment.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def rows(outcomes: Iterable[Outcome]) -> Iterator[Row]:

@@ -37,6 +37,7 @@ class Fake:
     seed: int = 0  # of the world: another seed, other noise
     diverge_above: float = math.inf  # learning rates above it diverge
     flops_per_second: float = 1e12  # of the card that is not there
+    most_sequences: float = math.inf  # that it holds at a time, where speed is measured
     pause: float = 0.0  # really waited at each step [s]
     save_every: int = 10  # steps between checkpoints
     record_every: int = 1  # steps between records
@@ -56,6 +57,9 @@ class Fake:
             Interrupted: should_stop said so, and the checkpoint is written.
         """
         del device, on_step
+        if spec.kind == "throughput" and spec.batch_sequences > self.most_sequences:
+            reason = f"out of memory with {spec.batch_sequences} sequences at a time"
+            return Result(status="failed", reason=reason)
         done = self._checkpointed(run)
         for step in range(done + 1, spec.steps + 1):
             if should_stop and should_stop():

@@ -13,7 +13,7 @@ from budgetplan.core.errors import UnknownName
 def plain(name: str) -> str:
     """Return the name as presets are called: lower case, dashes, no maker's name in front."""
     words = re.sub(r"[\s_/]+", "-", name.strip().lower())
-    return re.sub(r"^(nvidia|amd|google|instinct|cloud)-", "", words)
+    return re.sub(r"^(nvidia|amd|google|instinct|cloud|tesla)-", "", words)
 
 
 @functools.cache

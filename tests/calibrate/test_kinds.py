@@ -12,10 +12,7 @@ import pytest
 from budgetplan.calibrate.allowance import flops_of
 from budgetplan.calibrate.fake import Fake, law_truth
 from budgetplan.calibrate.kinds.isoflop import IsoFlop
-from budgetplan.calibrate.kinds.kind import Asked, Device, Outcome, finding, kinds
-from budgetplan.calibrate.kinds.throughput import STEPS, Throughput
-from budgetplan.calibrate.spec import RunSpec
-from budgetplan.core.cards import gpu
+from budgetplan.calibrate.kinds.kind import finding, kinds
 from budgetplan.core.errors import BadValue, OutOfDomain
 from budgetplan.core.estimate import Estimate
 from budgetplan.core.plan import Figure
@@ -142,64 +139,3 @@ def test_contradiction_by_hand(
     found = finding("x", planned=planned, measured=Estimate(measured, bounds=bounds), runs=())
     assert found.beyond == beyond
     assert found.contradicts == (beyond is not None)
-
-
-# --- throughput -----------------------------------------------------------------------------------
-
-
-def device() -> Device:
-    card = gpu("H100")
-    return Device(name="NVIDIA H100 80GB HBM3", kind="cuda", memory=card.memory, gpu=card)
-
-
-def throughput_asked(folder: Path) -> Asked:
-    asked = asked_in(folder, gpus="8xH100")
-    return replace(asked, device=device(), precision="bf16", allowance=2e13)
-
-
-def timed(spec: RunSpec, flops_per_second: float, truth: Fake) -> Outcome:
-    speed = flops_per_second / flops_of(spec) * spec.tokens
-    return outcome(spec, truth, tokens_per_second=speed, flops_per_second=flops_per_second,
-                   peak_memory_bytes=10**9)  # fmt: skip
-
-
-def test_batches_rise_and_stay_within_the_allowance(folder: Path) -> None:
-    found = Throughput().design(throughput_asked(folder))
-    batches = [spec.batch_sequences for spec in found.specs]
-    assert batches == sorted(set(batches))
-    assert all(spec.steps == STEPS for spec in found.specs)
-    assert found.flops <= 2e13
-
-
-def test_mfu_by_hand_and_time_that_follows(folder: Path, truth: Fake) -> None:
-    """A tenth of an H100's 989.4 TFLOP/s; the plan's FLOPs over that are its card-seconds."""
-    asked = throughput_asked(folder)
-    spec = Throughput().design(asked).specs[-1]
-    peak = gpu("H100").peak_for("bf16")
-    found = Throughput().verdict(asked, [timed(spec, peak / 10, truth)])
-    mfu, hours = found.figures["mfu"], found.figures["gpu_hours"]
-    assert mfu.value == pytest.approx(0.1)
-    assert mfu.low is not None and mfu.high is not None and mfu.low < 0.1 < mfu.high
-    assert hours.value == pytest.approx(float(asked.plan.spent.value) / (peak / 10) / 3600)
-    assert hours.origin == "measured"
-    # Assumed were 0.3 to 0.5: a tenth is a third of the lower end.
-    [refuted] = [each for each in found.findings if each.contradicts]
-    assert refuted.name == "mfu"
-    assert refuted.beyond == pytest.approx(3.0, rel=0.01)
-
-
-def test_another_card_leaves_the_plans_time_alone(folder: Path, truth: Fake) -> None:
-    asked = throughput_asked(folder)
-    spec = Throughput().design(asked).specs[0]
-    asked = replace(asked, device=Device(name="a processor", kind="cpu", memory=1e10))
-    found = Throughput().verdict(asked, [timed(spec, 1e10, truth)])
-    assert not found.figures
-    assert any("planned for" in note for note in found.notes)
-
-
-def test_where_memory_ends_is_said(folder: Path, truth: Fake) -> None:
-    asked = throughput_asked(folder)
-    specs = Throughput().design(asked).specs
-    lost = outcome(specs[-1], truth, status="failed", reason="out of memory")
-    found = Throughput().verdict(asked, [timed(specs[0], 1e13, truth), lost])
-    assert any("out of memory" in note for note in found.notes)

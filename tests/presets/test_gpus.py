@@ -140,3 +140,28 @@ def test_the_cards_that_people_rent_are_there() -> None:
         "h100-nvl", "h200-sxm", "b200", "gb200", "l4", "l40s", "a10g", "rtx-3090", "rtx-4090",
         "rtx-5090", "mi250x", "mi300x", "tpu-v4", "tpu-v5e", "tpu-v5p", "tpu-v6e",
     } <= set(presets.names("gpus"))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("driver", "card"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+        ("NVIDIA H100 PCIe", "h100-pcie"),
+        ("NVIDIA H100 NVL", "h100-nvl"),
+        ("NVIDIA H200", "h200-sxm"),
+        ("NVIDIA B200", "b200"),
+        ("NVIDIA A100-SXM4-80GB", "a100-80gb"),
+        ("NVIDIA A100-SXM4-40GB", "a100-40gb"),
+        ("NVIDIA A100 80GB PCIe", "a100-80gb-pcie"),
+        ("NVIDIA A100-PCIE-40GB", "a100-40gb-pcie"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("NVIDIA L40S", "l40s"),
+        ("Tesla V100-SXM2-16GB", "v100-16gb"),
+        ("Tesla V100-SXM2-32GB", "v100-32gb"),
+        ("Tesla V100-PCIE-32GB", "v100-pcie"),
+        ("Tesla T4", "t4"),
+    ],
+)
+def test_cards_are_known_by_what_the_driver_calls_them(driver: str, card: str) -> None:
+    """As nvidia-smi prints them: else a measurement finds neither its peak nor its plan."""
+    assert gpu(driver).name == card

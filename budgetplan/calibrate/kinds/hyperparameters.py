@@ -32,6 +32,7 @@ class Hyperparameters:
     """A sweep of learning rate, batch and beta2 at a size small enough to be swept."""
 
     words = "what the recommended learning rate, batch and beta2 cost against the best tried"
+    goes_on = False
 
     def design(self, asked: Asked) -> Design:
         """Return the sweep at the largest size whose sweep the allowance pays for.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from budgetplan.calibrate.result import Result
 from budgetplan.calibrate.spec import Data, RunSpec
@@ -80,6 +80,7 @@ class Outcome:
 
     spec: RunSpec
     result: Result
+    surroundings: Mapping[str, Any] = field(default_factory=dict)  # of runs that measure speed
 
     @property
     def id(self) -> str:
@@ -157,6 +158,7 @@ class Kind(Protocol):
     """A kind of calibration."""
 
     words: str  # what it finds out, for a list of kinds
+    goes_on: bool  # whether runs that have ended may ask for more, which are made at once
 
     def design(self, asked: Asked) -> Design:
         """Return the runs to make."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from budgetplan.calibrate.kinds.kind import Asked, Basin, Design, Expected, Verdict
 from budgetplan.calibrate.update import contradictions, words
 from budgetplan.cli.tables import bullets, table, titled
 from budgetplan.core.estimate import Estimate
+from budgetplan.core.plan import Figure, Plan
 from budgetplan.core.units import show, show_seconds
 
 if TYPE_CHECKING:
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from budgetplan.cli.calibrated.session import Answer
     from budgetplan.cli.calibrated.standing import Standing
 
+COSTS: dict[str, tuple[str, Callable[[float], str], float]] = {
+    "mfu": ("MFU", "{:.1%}".format, 1.0),
+    "gpu_hours": ("card-hours", show, 1.0),
+    "time": ("time", show_seconds, 1.0),
+    "usd": ("money", "${:,.4g}".format, 1.0),
+    "energy": ("energy at the site", lambda kwh: f"{show(kwh)} kWh", 3.6e6),
+}
 NAMES = {"optimal_params": "best size, as the law counts", "loss": "loss there"}
 
 
@@ -72,15 +80,18 @@ def _ends(estimate: Estimate) -> str:
 def verdicts(answer: Answer) -> Iterator[RenderableType]:
     """Yield what every kind says, and what it does to the plan."""
     for each in answer.verdicts:
-        yield from verdict(each)
+        yield from verdict(each, answer.plan)
     yield from conclusion(answer)
 
 
-def verdict(found: Verdict) -> Iterator[RenderableType]:
+def verdict(found: Verdict, plan: Plan) -> Iterator[RenderableType]:
     """Yield what the runs of one kind say."""
     from rich.text import Text
 
     yield Text.assemble((f"{found.kind}: ", "bold"), found.headline)
+    if any(name in found.figures for name in COSTS):
+        yield ""
+        yield titled(_costs(found, plan))
     if found.scores:
         yield ""
         yield titled(_scores(found))
@@ -91,6 +102,28 @@ def verdict(found: Verdict) -> Iterator[RenderableType]:
         yield ""
         yield bullets([each for each in found.notes if each])
     yield ""
+
+
+def _costs(found: Verdict, plan: Plan) -> Table:
+    """Return what the plan costs as it was planned, and as it was measured."""
+    made = table("What the plan comes to", "", "planned", "measured", "")
+    for name, (what, shown, unit) in COSTS.items():
+        if name in found.figures:
+            before = plan.figures.get(name)
+            cells = [_value(before, shown, unit)] if before else ["not told"]
+            after = found.figures[name]
+            made.add_row(what, *cells, _value(after, shown, unit), _span(after, shown, unit))
+    return made
+
+
+def _value(each: Figure, shown: Callable[[float], str], unit: float) -> str:
+    return shown(float(each.value) / unit)
+
+
+def _span(each: Figure, shown: Callable[[float], str], unit: float) -> str:
+    if each.low is None or each.high is None:
+        return "no uncertainty is known"
+    return f"{shown(each.low / unit)} to {shown(each.high / unit)}"
 
 
 def _scores(found: Verdict) -> Table:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from budgetplan.cli.calibrated import runs
-from budgetplan.cli.calibrated.asked import KEPT, SHARES, Wish, told
+from budgetplan.cli.calibrated import onward, runs
+from budgetplan.cli.calibrated.asked import KEPT, Wish, told
 from budgetplan.cli.screen import console, emit_json, warn
 from budgetplan.core.errors import BadValue, UserError
 from budgetplan.core.units import show
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from budgetplan.calibrate.launchers.launcher import Launcher
     from budgetplan.calibrate.store import Store
     from budgetplan.core.plan import Plan
-
-DESIGNED = 0.98  # of the allowance; the rest pays for steps that a crash makes necessary again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +56,9 @@ def calibrate(wish: Wish) -> int:
         refuse_output(wish)
         runs.refuse_unusable(wish)
         launcher = runs.launcher_of(wish)
-        made = _made(wish.folder)
+        made = onward.ended(wish.folder)
         asked = dataclasses.replace(told(wish.options, plan, speed=_speed(made)), made=made)
-        designs = designed(wish, asked)
+        designs = onward.designed(wish, asked)
         if not wish.as_json:
             _show_designs(designs, asked)
         campaign = _campaign(wish, plan, designs, allowance=asked.allowance)
@@ -88,7 +86,7 @@ def finish(
         for spec in each.specs:
             store.add(spec)
     campaigns.write(campaign, wish.folder)
-    runs.make(wish, campaign, launcher, card=runs.card_of(asked))
+    campaign = onward.made(wish, campaign, asked, launcher)
     verdicts = judged(campaign, store, asked)
     revised, files = _revised(wish, campaign.plan, verdicts)
     answer = Answer(designs=tuple(designs), verdicts=verdicts, plan=campaign.plan,
@@ -109,32 +107,6 @@ def finish(
 
 
 # --- before any run -------------------------------------------------------------------------------
-
-
-def designed(wish: Wish, asked: Asked) -> tuple[Design, ...]:
-    """Return the runs of every kind, the allowance divided among them.
-
-    Raises:
-        TooSmall: the allowance does not reach for one of the kinds.
-    """
-    from budgetplan.calibrate.allowance import TooSmall
-    from budgetplan.calibrate.kinds.kind import kinds
-
-    total = sum(SHARES[name] for name in wish.kinds)
-    whole = left = DESIGNED * asked.allowance
-    found = []
-    for place, name in enumerate(wish.kinds):
-        last = place == len(wish.kinds) - 1
-        share = SHARES[name] / total
-        own = left if last else whole * share
-        try:
-            made = kinds[name]().design(dataclasses.replace(asked, allowance=own))  # type: ignore[operator]
-        except TooSmall as error:
-            problem = f"--kind {name}: {error.problem}"
-            raise TooSmall(problem, needed=error.needed / share / DESIGNED) from error
-        found.append(made)
-        left -= made.flops
-    return tuple(found)
 
 
 def refuse_output(wish: Wish) -> None:
@@ -178,14 +150,6 @@ def _confirm(wish: Wish, designs: Sequence[Design]) -> None:
         )
     if not typer.confirm(f"Start {count} runs of {show(flops)} FLOPs?", err=True):
         raise typer.Exit(0)
-
-
-def _made(folder: Path) -> tuple[Outcome, ...]:
-    """Return the runs in this folder that have ended."""
-    from budgetplan.calibrate.collect import outcomes
-    from budgetplan.calibrate.store import Store
-
-    return tuple(outcomes(Store(folder))) if (folder / "runs").is_dir() else ()
 
 
 def _speed(made: Sequence[Outcome]) -> float | None:
