@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from budgetplan.calibrate.design import Designed, Noise, Option, Prior, design
 from budgetplan.laws import interval
-from budgetplan.laws.fit import ensemble
+from budgetplan.laws.fit import posterior
 from budgetplan.laws.fit.parametric import Runs
 
 Floats = NDArray[np.float64]
@@ -33,10 +33,11 @@ TARGET = 1e21  # 6 N D [FLOPs]
 SHARE = 0.02
 SIZES = np.geomspace(5e6, 3e9, 20)
 RATIOS = np.geomspace(5, 160, 11)
+PURE = Noise(off=0.0)  # the losses follow the law, and scatter
+TWICE = Noise(run=0.006, milestone=0.003)
 GRID = (4, 5)  # budgets, sizes
 GRID_STEP = 3.0  # from one budget of the grid to the next
 GRID_REACH = 4.0  # from the middle size of a budget to its smallest and largest
-RESAMPLES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +112,12 @@ def held(plan: Plan, *, worlds: int, noise: Noise | None = None, seed: int = 1) 
         of_run = random.standard_normal((2, plan.run.max() + 1))[:, plan.run]
         off = noise.run * of_run[0] + noise.off * np.log(losses / best) * of_run[1]
         off += noise.milestone * random.standard_normal(len(losses))
-        runs = Runs(params=plan.params, tokens=plan.tokens, losses=losses * np.exp(off))
-        draws = ensemble.fit(runs, resamples=RESAMPLES).optimal_params(flops=budget)[:, 0]
+        runs = Runs(params=plan.params, tokens=plan.tokens, losses=losses * np.exp(off),
+                    run=plan.run)  # fmt: skip
+        found = posterior.fit(runs)
+        draws = found.draws.optimal_params(flops=budget)[:, 0]
         decades = float(np.log10(TARGET / (6 * plan.params * plan.tokens).max()))
-        sizes, _ = interval.mixed(draws, decades=decades)
+        sizes, _ = interval.mixed(draws, decades=decades, scale=interval.size_scale(found.misfit))
         low, high = np.log(np.quantile(sizes, [0.05, 0.95]))
         near, far = np.log(np.quantile(draws, [0.05, 0.95]))
         truth = points[world, 0]
@@ -131,15 +134,14 @@ def held(plan: Plan, *, worlds: int, noise: Noise | None = None, seed: int = 1) 
     )
 
 
-def grid_as_narrow(width: float, *, worlds: int) -> Held | None:
-    """Return the cheapest grid whose intervals are as narrow on average; None below the target."""
-    share = 0.0025
-    while share <= 1.0:
-        found = held(grid(share * TARGET), worlds=worlds)
-        if found.half_width <= width:
+def grid_as_narrow(width: float, *, worlds: int, noise: Noise) -> Held:
+    """Return the cheapest grid whose intervals are as narrow on average, or one at the target."""
+    share = SHARE / 2
+    while True:
+        found = held(grid(share * TARGET), worlds=worlds, noise=noise)
+        if found.half_width <= width or share >= 1.0:
             return found
-        share *= 1.25
-    return None
+        share = min(1.0, share * 1.5)
 
 
 def main(worlds: int) -> None:
@@ -149,20 +151,16 @@ def main(worlds: int) -> None:
         f"{len(found.chosen)} runs, {len(plan.params)} milestones, {plan.flops / TARGET:.2%} of"
         f" {TARGET:g} FLOPs; expected spread of log N* {found.before:.2f} -> {found.after:.2f}"
     )
-    rows = {
-        "designed": held(plan, worlds=worlds),
-        "designed, no error of form": held(plan, worlds=worlds, noise=Noise(off=0.0)),
-        "designed, twice the noise": held(
-            plan, worlds=worlds, noise=Noise(run=0.006, milestone=0.003)
-        ),
-        "grid, same FLOPs": held(grid(plan.flops), worlds=worlds),
-    }  # fmt: skip
-    narrow = grid_as_narrow(rows["designed"].half_width, worlds=max(20, worlds // 4))
-    if narrow is not None:
-        rows["grid, same width"] = narrow
-    print(f"{'':<28}{'FLOPs':>8}{'covered':>9}{'draws':>7}{'half':>7}{'error':>7}")
+    kinds = {"pure law": PURE, "form off": Noise(), "twice the noise": TWICE}
+    rows = {f"designed, {name}": held(plan, worlds=worlds, noise=of) for name, of in kinds.items()}
+    for name in ("pure law", "form off"):
+        few, of = max(20, worlds // 4), kinds[name]
+        width = rows[f"designed, {name}"].half_width
+        rows[f"grid, {name}, same FLOPs"] = held(grid(plan.flops), worlds=worlds, noise=of)
+        rows[f"grid, {name}, same width"] = grid_as_narrow(width, worlds=few, noise=of)
+    print(f"{'':<32}{'FLOPs':>8}{'covered':>9}{'draws':>7}{'half':>7}{'error':>7}")
     for name, each in rows.items():
-        print(f"{name:<28}{each.flops / TARGET:>8.2%}{each.covered:>9.0%}{each.by_draws:>7.0%}"
+        print(f"{name:<32}{each.flops / TARGET:>8.2%}{each.covered:>9.0%}{each.by_draws:>7.0%}"
               f"{each.half_width:>7.2f}{each.error:>7.2f}")  # fmt: skip
 
 

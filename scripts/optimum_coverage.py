@@ -6,6 +6,11 @@ the authors' own optimum of that budget, as if it had no noise of its own: the n
 is an upper bound (it explains the errors worse than none), and what is blamed on the prediction
 makes the interval wider. Recounts of the same runs belong to one group; the parts are fitted on all
 groups but one, and counted on that one.
+
+The posterior, which calibration runs are fitted by, is counted by itself: what its form adds is in
+units of the misfit that it learned, and runs of a warmup that is too long, which no calibration
+makes, have no part in it. They stand below, and show what it does not know.
+
 Run from the root of a checkout: python -m scripts.optimum_coverage
 """
 
@@ -21,7 +26,7 @@ from scipy.stats import t as student_t
 
 from budgetplan.core.errors import BadValue
 from budgetplan.laws import interval
-from budgetplan.laws.fit import ensemble, isoflop
+from budgetplan.laws.fit import ensemble, isoflop, posterior
 from budgetplan.laws.fit.parametric import Runs
 from tests.reference import table
 
@@ -59,6 +64,7 @@ class Held:
     noise: float  # of the log of the optimum that was found, as its authors state it
     draws: Floats  # of log N*, less that of the one predicted, shape (draws,)
     decades: float
+    misfit: float = 1.0  # that a posterior learned; else one
 
     @property
     def spread(self) -> float:
@@ -66,8 +72,27 @@ class Held:
         return float(self.draws.std())
 
 
+Estimate = tuple[float, Floats, float]  # N*, its draws, and the misfit behind it
+Estimator = tuple[str, Callable[[float], Estimate]]
+
+
 def held_out(*, resamples: int = 10, replicates: int = 200) -> list[Held]:
-    """Return every held-out optimum of every experiment, factor and estimator."""
+    """Return every held-out optimum of every experiment and factor, by ensemble and by isoflop."""
+
+    def both(points: list[Point], noise: float) -> Iterator[Estimator]:
+        yield from _estimators(points, noise=noise, resamples=resamples, replicates=replicates)
+
+    return _held_out(both, FACTORS)
+
+
+def held_out_of_posterior(*, factors: tuple[int, ...] = FACTORS) -> list[Held]:
+    """Return every held-out optimum of every experiment and factor, by the posterior."""
+    return _held_out(_posterior, factors)
+
+
+def _held_out(
+    estimators: Callable[[list[Point], float], Iterator[Estimator]], factors: tuple[int, ...]
+) -> list[Held]:
     found = []
     for (dataset, experiment), runs in _experiments().items():
         truth = [
@@ -76,20 +101,18 @@ def held_out(*, resamples: int = 10, replicates: int = 200) -> list[Held]:
             if (row["dataset"], row["experiment"]) == (dataset, experiment)
         ]
         budgets = sorted({flops for flops, _, _ in runs})
-        for factor in FACTORS:
+        for factor in factors:
             limit = budgets[-1] / factor * 1.001  # budgets double: let none fall out by a hair
             small = [point for point in runs if point[0] <= limit]
             if len({flops for flops, _, _ in small}) < ENOUGH:
                 continue
             largest = max(flops for flops, _, _ in small)
-            for estimator, at in _estimators(
-                small, noise=NOISE[dataset], resamples=resamples, replicates=replicates
-            ):
+            for estimator, at in estimators(small, NOISE[dataset]):
                 for row in truth:
                     flops = float(row["flops"])
                     if flops <= limit:
                         continue
-                    center, draws = at(flops)
+                    center, draws, misfit = at(flops)
                     found.append(
                         Held(
                             estimator=estimator,
@@ -101,6 +124,7 @@ def held_out(*, resamples: int = 10, replicates: int = 200) -> list[Held]:
                             noise=float(row["sigma_log_params"]),
                             draws=np.log(draws / center),
                             decades=float(np.log10(flops / largest)),
+                            misfit=misfit,
                         )
                     )
     return found
@@ -116,15 +140,15 @@ def _experiments() -> dict[tuple[str, str], list[Point]]:
 
 def _estimators(
     points: list[Point], *, noise: float, resamples: int, replicates: int
-) -> Iterator[tuple[str, Callable[[float], tuple[float, Floats]]]]:
+) -> Iterator[Estimator]:
     """Yield each estimator that can fit the points: N* of a budget, and its draws."""
     flops, params, losses = np.array(points).T
     runs = Runs(params=params, tokens=flops / 6 / params, losses=losses)
     law = ensemble.fit(runs, resamples=resamples)
 
-    def by_ensemble(budget: float) -> tuple[float, Floats]:
+    def by_ensemble(budget: float) -> Estimate:
         draws = law.optimal_params(flops=np.array([budget]))[:, 0]
-        return float(np.median(draws)), draws
+        return float(np.median(draws)), draws, 1.0
 
     yield "ensemble", by_ensemble
     try:
@@ -134,17 +158,38 @@ def _estimators(
     if fit.params.used < ENOUGH:
         return
 
-    def by_isoflop(budget: float) -> tuple[float, Floats]:
+    def by_isoflop(budget: float) -> Estimate:
         size = fit.params.at(budget)
         assert size.draws is not None
-        return size.best, size.draws
+        return size.best, size.draws, 1.0
 
     yield "isoflop", by_isoflop
 
 
+def _posterior(points: list[Point], noise: float) -> Iterator[Estimator]:
+    """Yield the posterior, for which the losses of one size are milestones of one run."""
+    del noise  # it learns its own
+    flops, params, losses = np.array(points).T
+    run = np.unique(params, return_inverse=True)[1]
+    runs = Runs(params=params, tokens=flops / 6 / params, losses=losses, run=run)
+    found = posterior.fit(runs)
+
+    def by_posterior(budget: float) -> Estimate:
+        draws = found.draws.optimal_params(flops=np.array([budget]))[:, 0]
+        return float(np.median(draws)), draws, found.misfit
+
+    yield "posterior", by_posterior
+
+
+def usual(held: list[Held]) -> list[Held]:
+    """Return those whose runs had no warmup that is too long."""
+    return [each for each in held if not each.group.endswith("long warmup")]
+
+
 def ends(each: Held, scale: interval.SizeScale) -> tuple[float, float]:
     """Return the interval of the log of N* over the one predicted."""
-    sizes, _ = interval.mixed(np.exp(each.draws), decades=each.decades, scale=scale)
+    per_unit = interval.SizeScale(floor=scale.floor * each.misfit, reach=scale.reach * each.misfit)
+    sizes, _ = interval.mixed(np.exp(each.draws), decades=each.decades, scale=per_unit)
     low, high = np.log(np.quantile(sizes, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     return float(low), float(high)
 
@@ -160,18 +205,18 @@ def calibrated(held: list[Held]) -> interval.SizeScale:
     until 90% intervals hold 90% in all and no group less than 80%.
     """
     error, weights = np.array([each.error for each in held]), _weights(held)
-    spread, decades = (
-        np.array([getattr(each, name) for each in held]) for name in ("spread", "decades")
+    spread, decades, misfit = (
+        np.array([getattr(each, name) for each in held]) for name in ("spread", "decades", "misfit")
     )
 
-    def misfit(log_parts: Floats) -> float:
+    def unlikely(log_parts: Floats) -> float:
         parts = dict(zip(NAMES, np.exp(log_parts), strict=True))
-        added = interval.SizeScale(**parts).of(decades=decades)
+        added = misfit * interval.SizeScale(**parts).of(decades=decades)
         scale = np.hypot(spread, added)  # the draws are taken as a t like what is added
         likelihood = student_t.logpdf(error / scale, interval.FREEDOM) - np.log(scale)
         return float(-(weights * likelihood).sum() + 0.01 * ((log_parts - START) ** 2).sum())
 
-    found = minimize(misfit, START, method="Nelder-Mead", options={"maxiter": 4000})
+    found = minimize(unlikely, START, method="Nelder-Mead", options={"maxiter": 4000})
     for factor in np.arange(1, 3, 0.02):
         parts = dict(zip(NAMES, (factor * np.exp(found.x)).tolist(), strict=True))
         scale = interval.SizeScale(**parts)
@@ -210,7 +255,9 @@ def coverage_of_draws(held: list[Held]) -> float:
     return float(np.average(inside, weights=_weights(held)))
 
 
-def _line(name: str, held: list[Held], rest: list[Held]) -> str:
+def _line(
+    name: str, held: list[Held], rest: list[Held], *, shipped: interval.SizeScale = interval.SIZES
+) -> str:
     weights = _weights(held)
     error = np.sqrt(np.average([each.error**2 for each in held], weights=weights))
     means = (
@@ -218,14 +265,14 @@ def _line(name: str, held: list[Held], rest: list[Held]) -> str:
         for values in (
             [each.spread for each in held],
             [each.noise for each in held],
-            [np.diff(ends(each, interval.SIZES)).item() / 2 for each in held],
+            [np.diff(ends(each, shipped)).item() / 2 for each in held],
         )
     )
     spread, noise, half = means
     others = f"{coverage(held, calibrated(rest)):.0%}" if rest else ""
     return (
         f"{name:<18}{len(held):>5}{error:>7.2f}{spread:>8.2f}{noise:>7.2f}{half:>7.2f}"
-        f"{coverage_of_draws(held):>7.0%}{others:>8}{coverage(held, interval.SIZES):>9.0%}"
+        f"{coverage_of_draws(held):>7.0%}{others:>8}{coverage(held, shipped):>9.0%}"
     )
 
 
@@ -250,6 +297,21 @@ def main() -> None:
         print(_line(estimator, [each for each in held if each.estimator == estimator], []))
     for factor in FACTORS:
         print(_line(f"factor {factor}", [each for each in held if each.factor == factor], []))
+    _main_of_posterior()
+
+
+def _main_of_posterior() -> None:
+    held = held_out_of_posterior()
+    kept = usual(held)
+    misfits = sorted({each.misfit for each in kept})
+    print("posterior:", calibrated(kept), f"median misfit {np.median(misfits):.2f}")
+    for name in sorted({each.group for each in held}):
+        inside = [each for each in held if each.group == name]
+        rest = [each for each in kept if each.group != name]
+        print(_line(name, inside, rest, shipped=interval.BY_MISFIT))
+    for factor in FACTORS:
+        inside = [each for each in kept if each.factor == factor]
+        print(_line(f"factor {factor}", inside, [], shipped=interval.BY_MISFIT))
 
 
 if __name__ == "__main__":

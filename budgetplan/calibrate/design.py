@@ -33,6 +33,7 @@ Floats = NDArray[np.float64]
 
 DRAWS = 64  # surfaces over which the worth of a run is averaged
 STEP = 1e-4  # of central differences, in each coordinate
+USUAL_MISFIT = 0.25  # of the form, median over public runs: scripts/optimum_coverage.py
 SIZES, MILESTONES = 5, 3  # the fewest that carry a law and a hold-out of the largest run
 NAMES = ("log_size", "log_alpha", "log_beta", "log_gamma", "log_removable", "log_floor")
 
@@ -176,10 +177,15 @@ class Designed:
     def sizes_after(self, size: float) -> Floats:
         """Return equally likely best sizes as they are to be expected after the runs.
 
-        The spread of a fit to these runs, and what its form is wrong by where it extrapolates.
+        The spread of a fit to these runs, and what its form is wrong by where it extrapolates if it
+        fits them as it fits public runs.
         """
         spread = math.sqrt(2) * erfinv(2 * (np.arange(401) + 0.5) / 401 - 1)
-        sizes, _ = interval.mixed(size * np.exp(self.after * spread), decades=self.decades)
+        sizes, _ = interval.mixed(
+            size * np.exp(self.after * spread),
+            decades=self.decades,
+            scale=interval.size_scale(USUAL_MISFIT),
+        )
         return sizes
 
 
@@ -358,4 +364,4 @@ def _scaled(variance: float, prior: Prior, *, largest: float) -> float:
     """Return what is minimised: variance of the fit, and of extrapolating from the largest run."""
     decades = max(0.0, math.log10(prior.flops / largest))
     # The 95% quantile of the t is 1.3 times that of a normal of this scale.
-    return variance + (1.3 * float(interval.SIZES.of(decades=decades))) ** 2
+    return variance + (1.3 * float(interval.size_scale(USUAL_MISFIT).of(decades=decades))) ** 2

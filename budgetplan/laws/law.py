@@ -104,6 +104,7 @@ class LawPreset(BaseModel):
     schedule: str = ""
     tested: Tested = Tested()
     scatter: float = 0.0  # of the log loss of the fitted runs about the law, near their optimum
+    misfit: float | None = None  # of the form, per unit of excess log loss; None: not learned
     evidence: Evidence = "single-paper"
     source: Source
     notes: str = ""

@@ -68,5 +68,9 @@ def optimal_params(law: Law, *, flops: float) -> Estimate:
         return Estimate(best)
     tested = law.preset.tested.flops
     decades = float(np.log10(flops / tested[1])) if tested else 0.0
-    draws, _ = interval.mixed(law.draws.optimal_params(flops=budget)[:, 0], decades=decades)
+    draws, _ = interval.mixed(
+        law.draws.optimal_params(flops=budget)[:, 0],
+        decades=decades,
+        scale=interval.size_scale(law.preset.misfit),
+    )
     return Estimate(best, draws)

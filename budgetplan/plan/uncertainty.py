@@ -32,7 +32,9 @@ def _likely_size(found: Optimum) -> Optimum:
         return found
     curve, counting = found.ladder.curve, found.law.preset.counting
     params, places = interval.mixed(
-        curve.at(own.draws, counting), decades=decades(found.law, flops=found.law_flops)
+        curve.at(own.draws, counting),
+        decades=decades(found.law, flops=found.law_flops),
+        scale=interval.size_scale(found.law.preset.misfit),
     )
     sizes = curve.at(params, known=counting)
     budgets = (own.draws * tokens.draws)[places]  # each draw of the law has its own

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -26,66 +25,23 @@ from budgetplan.calibrate.kinds.kind import (
     kinds,
     usable,
 )
+from budgetplan.calibrate.prior import counting_of, prior
+from budgetplan.calibrate.rivals import judged
 from budgetplan.core.counting import Counting
 from budgetplan.core.errors import BadValue, Infeasible
 from budgetplan.core.estimate import Estimate
 from budgetplan.core.plan import LEVEL, Figure, figure
 from budgetplan.core.units import show
 from budgetplan.laws import interval
-from budgetplan.laws.fit import ensemble
-from budgetplan.laws.fit.parametric import Runs
-from budgetplan.laws.fit.study import Study, runs_of, study
-from budgetplan.laws.generalized import Generalized
-from budgetplan.laws.law import law as published
+from budgetplan.laws.fit import ensemble, posterior
+from budgetplan.laws.fit.study import Study, study
 from budgetplan.plan.optimum import Optimum, optimum
-from budgetplan.plan.surface import LENDER
 from budgetplan.plan.uncertainty import likely
 
 Floats = NDArray[np.float64]
 FEWEST_RUNS = 4
 EVALUATION = 65536  # held-out tokens of a milestone, the same for every run
 FEWEST_HELD = 2**14  # where the smallest model is tiny
-HELD = 0.25  # share of the runs that is held out, the largest
-# Spread of log N* by data and recipe, beyond that of the plan's own interval: DeepSeek-AI 2024
-# (arXiv:2401.02954, section 3.3) found exponents of N* of 0.450, 0.524 and 0.578 on three corpora,
-# which over three and a half decades of compute is a standard deviation of 0.43.
-OTHERS = 0.45
-OWN = 0.25  # of the law itself, where it publishes none: that of porian2024_rw_tuned at 1e21
-
-
-def counting_of(asked: Asked) -> Counting:
-    """Return how the plan's law counts N."""
-    law = asked.plan.law
-    return law.counting if law else "with_head"  # type: ignore[return-value]
-
-
-def prior(asked: Asked) -> Prior:
-    """Return what is known of the optimum before any run: the plan's law, and its spread."""
-    planned, ladder, counting = asked.plan.law, asked.ladder, counting_of(asked)
-    budget = float(asked.plan.budget.value)
-    if planned is None:
-        found = optimum(published(LENDER), ladder, flops=Estimate(budget))
-        size = float(found.params(counting).best)
-        spread = math.hypot(OWN, OTHERS)
-        return Prior(flops=6 * size * found.tokens.best, size=size, size_spread=spread)
-    best, loss = asked.plan.figures.get("optimal_params"), asked.plan.figures.get("loss")
-    levels = {}
-    if loss is not None and not isinstance(loss.value, str):
-        shares = (Prior.removable, Prior.floor)
-        levels = {
-            name: share / sum(shares) * float(loss.value)
-            for name, share in zip(("removable", "floor"), shares, strict=True)
-        }
-    own = OWN
-    if best is not None and best.low and best.high:
-        own = math.log(best.high / best.low) / 2 / 1.645
-    assert not isinstance(planned.params.value, str)
-    return Prior(
-        flops=planned.flops,
-        size=float(planned.params.value),
-        size_spread=math.hypot(own, OTHERS),
-        **levels,
-    )
 
 
 @kinds.add("isoflop")
@@ -93,6 +49,7 @@ class IsoFlop:
     """Pilot runs chosen by what they say of the plan's optimum, and the law fitted to them."""
 
     words = "which size the budget should buy on this data, and at which loss"
+    goes_on = False
 
     def design(self, asked: Asked) -> Design:
         """Return the runs that shrink the uncertainty of the plan's optimum most per FLOP.
@@ -134,15 +91,18 @@ class IsoFlop:
         """
         ended = usable(outcomes, "isoflop", least=FEWEST_RUNS)
         counting = counting_of(asked)
+        measured = measurements(ended, counting=counting)
+        method = "posterior" if len(measured) <= posterior.MOST else "ensemble"
         found = study(
-            measurements(ended, counting=counting),
+            measured,
             name="calibrated",
             origin=f"{len(ended)} calibration runs",
             year=datetime.now(UTC).year,
             target=asked.plan.law.flops if asked.plan.law else None,
             seed=asked.seed,
+            method=method,
         )
-        scores = judged(ended, prior(asked), counting=counting)
+        scores = judged(ended, prior(asked), counting=counting, method=method)
         believed = scores[0].log_score >= scores[1].log_score if scores else True
         notes = [*found.notes, *ill(outcomes)]
         return _verdict(asked, found, ended, scores=scores, believed=believed, notes=notes)
@@ -246,102 +206,6 @@ def ill(outcomes: Sequence[Outcome]) -> list[str]:
         for each in outcomes
         if each.spec.kind == "isoflop" and not each.finished
     ]
-
-
-# --- whom to believe ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Split:
-    """Runs held out whole, and the others."""
-
-    small: Runs
-    large: Runs  # the last milestone of each
-
-
-def judged(ended: Sequence[Outcome], known: Prior, *, counting: Counting) -> tuple[Score, ...]:
-    """Return how the law of the smaller runs predicted the larger, and how the plan's law did.
-
-    Whole runs are held out, the largest quarter, and judged by their last milestone. The plan's law
-    keeps its best size and exponents, its loss is shifted and scaled to the smaller runs, since its
-    own is of other data. Empty where too few runs remain to fit.
-    """
-    split = _split(ended, counting=counting)
-    if split is None:
-        return ()
-    draws = ensemble.fit(split.small)
-    own = ensemble.fitted(draws, split.small)
-    parts = interval.parts(draws, own, params=split.large.params, tokens=split.large.tokens)
-    fitted = _score(
-        "fitted",
-        split.large,
-        center=parts.center,
-        scale=interval.CALIBRATED.of(parts, scatter=own.scatter),
-    )
-    surface = leveled(known, split.small)
-    theirs = interval.parts(surface, own, params=split.large.params, tokens=split.large.tokens)
-    preset = _score(
-        "plan",
-        split.large,
-        center=theirs.center,
-        scale=interval.CALIBRATED.of(theirs, scatter=_scatter(surface, split.small)),
-    )
-    return fitted, preset
-
-
-def _split(ended: Sequence[Outcome], *, counting: Counting) -> _Split | None:
-    tables = [runs_of(measurements([each], counting=counting)) for each in ended]
-    order = sorted(range(len(tables)), key=lambda i: (tables[i].params * tables[i].tokens).max())
-    held = max(1, round(HELD * len(order)))
-    small, large = [tables[i] for i in order[:-held]], [tables[i] for i in order[-held:]]
-    if sum(len(each.losses) for each in small) < 8 or len(small) < 3:
-        return None
-    return _Split(small=_joined(small), large=_joined([_last(each) for each in large]))
-
-
-def _joined(tables: Sequence[Runs]) -> Runs:
-    return Runs(
-        params=np.concatenate([each.params for each in tables]),
-        tokens=np.concatenate([each.tokens for each in tables]),
-        losses=np.concatenate([each.losses for each in tables]),
-    )
-
-
-def _last(table: Runs) -> Runs:
-    return table.chosen(np.array([int(np.argmax(table.tokens))]))
-
-
-def leveled(known: Prior, runs: Runs) -> Generalized:
-    """Return the plan's surface with the two levels of loss that fit the runs best."""
-    from scipy.optimize import nnls
-
-    point = known.center.copy()
-    point[4], point[5] = 0.0, -np.inf  # one nat to be removed, no floor
-    shape = known.law(point[None]).loss(params=runs.params, tokens=runs.tokens)[0]
-    columns = np.column_stack([shape, np.ones_like(shape)]) / runs.losses[:, None]
-    removable, floor = nnls(columns, np.ones_like(shape))[0]
-    point[4], point[5] = math.log(max(removable, 1e-9)), math.log(max(floor, 1e-9))
-    return known.law(point[None])
-
-
-def _scatter(surface: Generalized, runs: Runs) -> float:
-    errors = np.log(runs.losses / surface.loss(params=runs.params, tokens=runs.tokens)[0])
-    return float(np.sqrt(np.mean(errors**2)))
-
-
-def _score(name: str, large: Runs, *, center: Floats, scale: Floats) -> Score:
-    errors = np.log(large.losses) - center
-    # Density of a Student t with four degrees of freedom: 3/8 (1 + x^2 / 4)^(-5/2).
-    density = math.log(3 / 8) - 2.5 * np.log1p((errors / scale) ** 2 / 4) - np.log(scale)
-    return Score(
-        law=name,
-        log_score=float(density.mean()),
-        error=float(np.sqrt((errors**2).mean())),
-        covered=float(np.mean(np.abs(errors) <= 2.132 * scale)),  # 95% quantile of the t
-    )
-
-
-# --- what follows for the plan --------------------------------------------------------------------
 
 
 def _verdict(

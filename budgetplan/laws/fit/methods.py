@@ -9,14 +9,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from budgetplan.core.errors import BadValue
 from budgetplan.laws.chinchilla import Chinchilla
-from budgetplan.laws.fit import approaches, ensemble, isoflop, parametric, repeated
+from budgetplan.laws.fit import approaches, ensemble, isoflop, parametric, posterior, repeated
 from budgetplan.laws.fit.envelope import fit_envelope
 from budgetplan.laws.fit.parametric import Runs
 from budgetplan.laws.frontier import PowerFrontier
 from budgetplan.laws.generalized import Generalized
 
 Law = TypeVar("Law")
+ROUGH = 3.0  # times the usual scatter of a milestone, beyond which a form does not fit
 DRAWS = 100  # resamples of the methods whose refits cost
 
 
@@ -27,7 +29,8 @@ class Found:
     form: str
     best: Any
     draws: Any
-    left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    misfit: float | None = None  # as `posterior` learns it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,33 @@ def member(draws: Law, row: int) -> Law:
     )
 
 
+def _posterior(runs: Runs, seed: int) -> Found:
+    if len(runs.losses) > posterior.MOST:
+        raise BadValue(
+            f"{len(runs.losses):,} losses are more than the {posterior.MOST:,} that the posterior"
+            " walks over in reasonable time",
+            "Choose --method ensemble.",
+        )
+    found = posterior.fit(runs, seed=seed)
+    return Found(
+        form="generalized",
+        best=_central(found.draws, runs),
+        draws=found.draws,
+        remarks=tuple(_rough(found)),
+        misfit=found.misfit,
+    )
+
+
+def _rough(found: posterior.Posterior) -> list[str]:
+    usual = posterior.PRIOR["log_milestone"][0]
+    if found.milestone < ROUGH * usual:
+        return []
+    return [
+        f"losses scatter {found.milestone:.2%} about the law where {usual:.2%} is usual: the form"
+        " does not fit these runs, and their best size may lie beyond its interval"
+    ]
+
+
 def _chinchilla(runs: Runs, seed: int) -> Found:
     best = parametric.fit(runs)
     draws: Chinchilla = parametric.bootstrap(runs, best, draws=DRAWS, seed=seed)
@@ -81,7 +111,7 @@ def _repeated(runs: Runs, seed: int) -> Found:
         form="data_constrained",
         best=repeated.law([base], [best]),
         draws=draws,
-        left_out=tuple(repeated.remarks(runs, best, base=base)),
+        remarks=tuple(repeated.remarks(runs, best, base=base)),
     )
 
 
@@ -114,7 +144,7 @@ def _isoflop(runs: Runs, seed: int, noise: isoflop.Noise | None = None) -> Found
         form="frontier",
         best=PowerFrontier(**best),
         draws=PowerFrontier(**draws),
-        left_out=tuple(f"{flops:.3g} FLOP: {why}" for flops, why in fit.left_out.items()),
+        remarks=tuple(f"{flops:.3g} FLOP: {why}" for flops, why in fit.left_out.items()),
     )
 
 
@@ -129,7 +159,7 @@ def _frontier(find: Callable[..., approaches.Frontier]) -> Callable[[Runs, int],
             draws=PowerFrontier(
                 coefficient=law.coefficients[:, None], exponent=law.exponents[:, None]
             ),
-            left_out=tuple(f"{flops:.3g} FLOP: {why}" for flops, why in law.left_out.items()),
+            remarks=tuple(f"{flops:.3g} FLOP: {why}" for flops, why in law.left_out.items()),
         )
 
     return fit
@@ -141,6 +171,14 @@ METHODS: dict[str, Method] = {
         when="by default: any runs that vary in size, data and compute",
         wrong="far from the best split of a budget its intervals are too narrow",
         fit=_ensemble,
+        surface=True,
+    ),
+    "posterior": Method(
+        says="a loss surface by its posterior, with the noise that a run's milestones share",
+        when="for runs measured at several milestones, as calibrate makes them; up to 2,000 losses",
+        wrong="told from runs that fit no law, such as those of a warmup that is too long, it is"
+        " farther off than the ensemble",
+        fit=_posterior,
         surface=True,
     ),
     "chinchilla": Method(

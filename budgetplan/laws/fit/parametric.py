@@ -33,6 +33,7 @@ class Runs:
     tokens: Floats  # [tokens]
     losses: Floats  # [nats/token]
     unique: Floats | None = None  # [tokens]; None: no run saw a token twice
+    run: NDArray[np.int64] | None = None  # number of the run; None: each loss is of its own
 
     def chosen(self, rows: NDArray[np.int64]) -> Runs:
         """Return these rows, repeated as given."""
@@ -41,6 +42,7 @@ class Runs:
             tokens=self.tokens[rows],
             losses=self.losses[rows],
             unique=None if self.unique is None else self.unique[rows],
+            run=None if self.run is None else self.run[rows],
         )
 
 

@@ -56,7 +56,23 @@ def fresh(measured: Measurements) -> Measurements:
 
 def runs_of(measured: Measurements) -> Runs:
     """Return the three columns that a loss law is fitted to."""
-    return Runs(params=measured["params"], tokens=measured["tokens"], losses=measured["loss"])
+    return Runs(
+        params=measured["params"],
+        tokens=measured["tokens"],
+        losses=measured["loss"],
+        run=milestones(measured),
+    )
+
+
+def milestones(measured: Measurements) -> NDArray[np.int64] | None:
+    """Return the number of the run that each loss belongs to, None where each is of its own.
+
+    Milestones of one run are named RUN@STEP, as `calibrate collect` writes them.
+    """
+    runs = [name.rpartition("@")[0] for name in measured.names]
+    if not runs or not all(runs) or len(set(runs)) == len(measured):
+        return None
+    return np.asarray(np.unique(runs, return_inverse=True)[1], dtype=np.int64)
 
 
 def repeating(measured: Measurements) -> tuple[Measurements, Runs]:
@@ -118,7 +134,7 @@ def study(
         kept, runs = repeating(measured)
     found = how.fit(runs, seed)
     law = _law(found, once, kept, lay=lay, name=name, origin=origin, method=method, year=year)
-    notes = [*lay.warnings, *measured.warnings, *found.left_out]
+    notes = [*lay.warnings, *measured.warnings, *found.remarks]
     if how.repeats:
         notes.append(
             f"the hold-out is of the surface alone, on {len(once.losses)} runs of an epoch"
@@ -173,6 +189,7 @@ def _law(
             tokens_per_param=lay.tokens_per_param,
         ),
         scatter=ensemble.fitted(found.draws, runs).scatter if surface else 0.0,
+        misfit=found.misfit,
         evidence="measured",
         source=Source(title=origin, year=year, identifier=f"{len(runs.losses)} runs"),
     )
