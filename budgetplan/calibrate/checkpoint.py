@@ -97,11 +97,12 @@ def load(
 
 def _random_states(world: World) -> list[dict[str, Any]]:
     """Return the states of all generators in all processes, as plain values and tensors."""
-    name, keys, *place = np.random.get_state()  # the user's code may draw by it
+    by_numpy: dict[str, Any] = np.random.get_state(legacy=False)
+    keys = torch.from_numpy(by_numpy["state"]["key"].astype(np.int64))
     own = {
         "torch": torch.get_rng_state(),
         "card": torch.cuda.get_rng_state(world.device) if world.device.type == "cuda" else None,
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *place),
+        "numpy": {**by_numpy, "state": {**by_numpy["state"], "key": keys}},
         "python": random.getstate(),
     }
     if world.size == 1:
@@ -119,6 +120,7 @@ def _set_random_states(states: list[dict[str, Any]], world: World) -> None:
     torch.set_rng_state(own["torch"])
     if world.device.type == "cuda" and own["card"] is not None:
         torch.cuda.set_rng_state(own["card"], world.device)
-    name, keys, *place = own["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *place))
+    by_numpy = own["numpy"]
+    keys = by_numpy["state"]["key"].numpy().astype(np.uint32)
+    np.random.set_state({**by_numpy, "state": {**by_numpy["state"], "key": keys}})
     random.setstate(own["python"])
