@@ -188,3 +188,49 @@ def test_kills_of_the_real_trainer_change_nothing(tmp_path: Path, kills: int) ->
     assert any(each.holder["from_step"] > 0 for each in run.attempts())
     losses = [each["loss"] for each in run.metrics() if "loss" in each]
     assert losses == [each["loss"] for each in other.metrics() if "loss" in each]
+
+
+@pytest.mark.slow
+def test_fifty_kills_of_the_real_trainer_change_nothing(tmp_path: Path) -> None:
+    """At any moment: while data are opened, a step is taken, a checkpoint written or read."""
+    pytest.importorskip("torch")
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"The square of {each} is {each * each}.\n" for each in range(4000)))
+    real = spec(
+        architecture=SHAPE, steps=600, evaluate_at=(150, 300, 600), precision="fp32",
+        evaluation_tokens=640, data=Data(paths=(str(text),)),
+    )  # fmt: skip
+    store = Store(tmp_path / "store")
+    runs = [store.add(real.model_copy(update={"seed": seed})) for seed in range(3)]
+    arguments = [str(store.folder), *(run.id for run in runs), "--patience", "1000"]
+    arguments += ["--trainer", "tests.calibrate.worlds:saving_often"]
+    moments = random.Random(SEED)
+    workers = Workers("real")
+    ended_before: dict[str, float] = {}
+    killed = 0
+    while killed < 50:
+        child = workers.start(*arguments)
+        until_at_work(child, runs)
+        time.sleep(moments.uniform(0, 0.6))
+        os.kill(child, signal.SIGKILL)
+        if workers.wait(child) == DONE:
+            break
+        killed += 1
+        check_what_is_kept(runs, ended_before)
+    assert killed == 50, "the runs are too short for so many kills"
+    assert workers.wait(workers.start(*arguments[:-1], "real")) == DONE
+    check_what_is_kept(runs, ended_before)
+    alone = Store(tmp_path / "alone")
+    others = [alone.add(run.spec) for run in runs]
+    words = [str(alone.folder), *(run.id for run in others), "--trainer", "real"]
+    assert workers.wait(workers.start(*words)) == DONE
+    workers.close()
+    for run, other in zip(runs, others, strict=True):
+        assert run.result is not None
+        assert other.result is not None
+        assert run.result.status == "finished"
+        assert run.result.evaluations == other.result.evaluations, "bit by bit"
+        assert run.result.train_loss == other.result.train_loss
+        losses = [each["loss"] for each in run.metrics() if "loss" in each]
+        assert losses == [each["loss"] for each in other.metrics() if "loss" in each]
+    assert sum(not each.ending for run in runs for each in run.attempts()) == 50
