@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from budgetplan.calibrate.environment import surroundings
 from budgetplan.calibrate.kinds.kind import Device
 from budgetplan.core.cards import gpu
 from budgetplan.core.errors import UnknownName
+
+LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),  # of a container, version 2 of control groups
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),  # version 1
+)
 
 
 def here() -> Device:
@@ -34,8 +41,13 @@ def device_of(environment: Mapping[str, Any]) -> Device | None:
 
 
 def host_memory() -> float | None:
-    """Return the memory of this machine [bytes]."""
+    """Return the memory of this machine, or of the container that this process is in [bytes]."""
     try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        whole = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):
         return None
+    limits = [whole]
+    for path in LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # absent, or the word max
+            limits.append(float(path.read_text(encoding="ascii")))
+    return min(limits)

@@ -166,10 +166,13 @@ def _sharded(model: nn.Module, *, world: World) -> nn.Module:
 
 
 def layers_of(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield the members of every list of modules, inner ones first, lists themselves left out."""
+    """Yield the members of every list of modules once, inner ones first, and no list itself."""
+    seen: set[int] = set()
     for module in reversed(list(model.modules())):
-        if isinstance(module, nn.ModuleList):
-            yield from (each for each in module if not isinstance(each, CONTAINERS))
+        for each in module if isinstance(module, nn.ModuleList) else ():
+            if not isinstance(each, CONTAINERS) and id(each) not in seen:
+                seen.add(id(each))
+                yield each
 
 
 @contextlib.contextmanager

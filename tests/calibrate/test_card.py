@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from budgetplan.calibrate import card, world
+from budgetplan.calibrate import card, device, world
 from budgetplan.calibrate import train as trainer
 from budgetplan.calibrate.step import arithmetic
 from budgetplan.calibrate.train import train
@@ -252,6 +252,14 @@ def test_shares_are_cut_from_the_inside_and_never_moved_as_a_whole(
         assert not any(each is inner for inner in outer.modules() for each in cut[place + 1 :])
 
 
+def test_a_layer_that_is_used_twice_is_one_layer() -> None:
+    shared = nn.Linear(2, 2)
+    model = nn.ModuleDict(
+        {"all": nn.ModuleList([shared, shared]), "again": nn.ModuleList([shared])}
+    )
+    assert list(world.layers_of(model)) == [shared]
+
+
 def test_a_model_too_large_for_its_card_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -259,3 +267,19 @@ def test_a_model_too_large_for_its_card_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(nn.Module, "to", full)
     with pytest.raises(BadModel, match=r"1\.05M parameters do not fit on cuda:0"):
         placed(nn.Linear(1024, 1024, bias=True), sharding="one", world=CARD)
+
+
+# --- the machine that a plan has to know ----------------------------------------------------------
+
+
+def test_a_container_has_the_memory_of_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = device.host_memory()
+    assert whole and whole > 2**28
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(device, "LIMITS", (tmp_path / "none", limit))
+    for text, found in (("1073741824\n", 2.0**30), ("max\n", None), ("9223372036854771712", None)):
+        limit.write_text(text)
+        memory = device.host_memory()
+        assert memory == found or (found is None and memory and memory >= whole)
