@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from budgetplan.calibrate.design import Designed, Noise, Option, Prior, design
+from budgetplan.calibrate.design import Designed, design
+from budgetplan.calibrate.worth import Noise, Option, Prior
 from budgetplan.laws import interval
 from budgetplan.laws.fit import posterior
 from budgetplan.laws.fit.parametric import Runs

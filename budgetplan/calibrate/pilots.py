@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from budgetplan.calibrate.design import Option
 from budgetplan.calibrate.kinds.kind import Asked
 from budgetplan.calibrate.spec import RunSpec
+from budgetplan.calibrate.worth import Option
 from budgetplan.core.counting import Counting
 from budgetplan.core.run import Run
 from budgetplan.plan.shapes import Ladder, Rung

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from budgetplan.calibrate.design import Prior
 from budgetplan.calibrate.kinds.kind import Asked
+from budgetplan.calibrate.worth import Prior
 from budgetplan.core.counting import Counting
 from budgetplan.core.estimate import Estimate
 from budgetplan.laws.law import law as published

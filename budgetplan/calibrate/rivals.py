@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from budgetplan.calibrate.collect import measurements
-from budgetplan.calibrate.design import Prior
 from budgetplan.calibrate.kinds.kind import Outcome, Score
+from budgetplan.calibrate.worth import Prior
 from budgetplan.core.counting import Counting
 from budgetplan.laws import interval
 from budgetplan.laws.fit import ensemble

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.design import PURE, grid, held, pilots, prior
-from budgetplan.calibrate.design import MILESTONES, Noise, Option, Prior, design
+from budgetplan.calibrate.design import MILESTONES, design
+from budgetplan.calibrate.worth import Noise, Option, Prior
 from budgetplan.core.errors import BadValue, OutOfDomain
 
 TARGET = 1e21

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from budgetplan.calibrate import design as designs
 from budgetplan.calibrate import pilots
 from budgetplan.calibrate.collect import measurements
-from budgetplan.calibrate.design import Noise, Prior
 from budgetplan.calibrate.kinds.kind import (
     Asked,
     Design,
@@ -27,6 +26,7 @@ from budgetplan.calibrate.kinds.kind import (
 )
 from budgetplan.calibrate.prior import counting_of, prior
 from budgetplan.calibrate.rivals import judged
+from budgetplan.calibrate.worth import Noise, Prior
 from budgetplan.core.counting import Counting
 from budgetplan.core.errors import BadValue, Infeasible
 from budgetplan.core.estimate import Estimate
