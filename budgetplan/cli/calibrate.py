@@ -43,9 +43,7 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
     ] = "2%",
     gpu_hours: Annotated[
         float | None,
-        typer.Option(
-            help="A second limit: hours of all cards together.", rich_help_panel=_WHAT
-        ),
+        typer.Option(help="A second limit: hours of all cards together.", rich_help_panel=_WHAT),
     ] = None,
     demo: Annotated[
         bool,
@@ -171,6 +169,13 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
     goes on; retry lets what failed be tried again. collect (or export csv) writes the losses as a
     CSV that fit and recount read.
 
+    What --set may say of a launcher:
+
+      local      workers gpus threads
+      torchrun   nproc_per_node gpus threads
+      slurm      tasks at_once partition account qos constraint reservation gres gpus cpus
+                 memory time requeues poll_every warning setup python
+
     Keys of --json, numbers in base units, null where not known:
 
       designs[]     kind runs flops seconds expected[] notes
@@ -179,7 +184,7 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
       revised       the plan, as in plan.yaml; null if nothing changed
       contradicts   whether any number of the plan is refuted
       files[]       what was written
-      status:       folder allowance spent states runs[]
+      status:       folder allowance spent states workers runs[] remarks[]
       collect:      runs, rows, files[]
     """
     options = {name: value for name, value in locals().items() if name != "context"}

@@ -157,10 +157,66 @@ def test_what_goes_wrong_before_anything_is_spent(
         (["missing.yaml"], "missing.yaml"),
         (["status", "--folder", "nowhere"], "no such folder"),
         (["resume", "--folder", "."], "holds no calibration"),
-        (["collect", "--folder", "."], "no run"),
-        (["cancel", "--folder", "."], "no launch"),
+        (["collect", "--folder", "."], "holds no calibration"),
+        (["cancel", "."], "holds no calibration"),
+        (["status", "here", "there"], "two folders are named"),
+        (["status", "here", "--folder", "there"], "two folders are named"),
+        (["export", "json", "here"], "unknown format 'json'"),
+        (["status", "--spend", "3%"], "--spend has no effect on calibrate status"),
+        (["resume", "--kind", "isoflop"], "--kind has no effect on calibrate resume"),
+        (["export", "csv", "--format", "npy"], "--format has no effect"),
+        (["--demo", "--tokenizer", "none"], "--tokenizer has no effect on --demo"),
+        (["--demo", "--gpu-hours", "0"], "--gpu-hours 0 is no limit"),
+        (["--demo", "--trainer", "reel"], "Did you mean real"),
+        (["--demo", "--sink", "wanb"], "Did you mean wandb"),
+        (["plan.yaml", "elsewhere"], "The folder of the runs is --folder"),
     ],
 )
 def test_wrong_actions(words: list[str], said: str, capsys: Captured) -> None:
     assert main(["calibrate", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_help_names_every_parameter_of_every_launcher() -> None:
+    from dataclasses import fields
+
+    from budgetplan.calibrate.launchers.launcher import launchers
+    from budgetplan.cli.calibrate import calibrate
+
+    said = (calibrate.__doc__ or "").partition("What --set may say")[2].partition("Keys of")[0]
+    for name, kind in launchers.items():
+        own = said.partition(f"      {name} ")[2].split("\n      ")
+        words = " ".join([own[0], *(part for part in own[1:] if part.startswith("  "))]).split()
+        assert set(words[: len(fields(kind))]) == {each.name for each in fields(kind)}
+
+
+def test_an_allowance_that_is_used_up_can_be_raised(tmp_path: Path, capsys: Captured) -> None:
+    """Two runs are to be made again, and nine tenths of what all cost pay for one at most."""
+    words = rehearsal(tmp_path)
+    main(words)
+    capsys.readouterr()
+    states = tmp_path / "runs" / "runs"
+    assert main(["calibrate", "status", "runs", "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    for path in sorted(states.glob("*/result.json"))[:2]:
+        for each in path.parent.iterdir():
+            if each.name != "spec.json":
+                each.unlink()
+    before = {path: path.stat().st_mtime_ns for path in states.glob("*/result.json")}
+    spent = whole["spent"] * 0.9
+    main(["calibrate", "resume", "runs", "--spend", f"{spent:g}"])
+    _, err = capsys.readouterr()
+    assert "the allowance is used up" in err
+    assert main(["calibrate", "status", "runs", "--json"]) == 0
+    short = json.loads(capsys.readouterr().out)
+    assert short["spent"] <= short["allowance"] == pytest.approx(spent, rel=1e-5)
+    assert short["workers"] == 0
+    assert main(["calibrate", "resume", "runs", "--spend", "20%"]) in (0, 1)
+    capsys.readouterr()
+    assert main(["calibrate", "status", "runs", "--json"]) == 0
+    ended = json.loads(capsys.readouterr().out)
+    assert ended["states"]["isoflop"] == whole["states"]["isoflop"]
+    assert (
+        before.items()
+        <= {path: path.stat().st_mtime_ns for path in states.glob("*/result.json")}.items()
+    )

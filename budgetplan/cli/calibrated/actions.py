@@ -39,6 +39,11 @@ def _store(wish: Wish) -> Store:
 
     if not wish.folder.is_dir():
         raise BadValue(f"{wish.folder}: no such folder", "Name the folder of a calibration.")
+    if not (wish.folder / "runs").is_dir():
+        raise BadValue(
+            f"{wish.folder} holds no calibration: no folder of runs is in it",
+            "Name another, or begin one: budgetplan calibrate PLAN.yaml.",
+        )
     return Store(wish.folder)
 
 
@@ -64,10 +69,13 @@ def retry(wish: Wish) -> int:
 
 def status(wish: Wish) -> int:
     """Show how far the runs of the folder are, and what they have spent."""
-    from budgetplan.cli.calibrated import people, programs
+    from budgetplan.cli.calibrated import people, programs, runs
     from budgetplan.cli.calibrated.standing import standing
 
     found = standing(_store(wish), _campaign(wish))
+    if found.going:
+        workers = sum(workers for *_, workers in runs.living(wish.folder))
+        found = dataclasses.replace(found, workers=workers)
     if wish.as_json:
         emit_json(programs.standing(found))
         return 0

@@ -115,6 +115,8 @@ def folder_of(options: Mapping[str, Any], *, given: frozenset[str]) -> Path:
         return Path(options["folder"])
     if options["target"] not in ACTIONS:
         raise BadValue(f"{words[0]}: one plan at a time", "The folder of the runs is --folder.")
+    if len(words) > 1 and options["target"] == "export":
+        raise UnknownName("format", words[0], ["csv"])
     if len(words) > 1 or "folder" in given:
         raise BadValue(f"{words[-1]}: two folders are named", "Name one.")
     return Path(words[0])

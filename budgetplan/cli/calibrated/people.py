@@ -60,7 +60,7 @@ def _runs(found: Design) -> Table:
             show(spec.learning_rate),
             show(spec.adam_beta2),
             f"{len(spec.evaluate_at)}x" if spec.evaluate_at else "",
-            f"{cost:.2g}",
+            show(float(f"{cost:.2g}")),
         )
     return made
 
@@ -216,6 +216,10 @@ def standing(found: Standing) -> Iterator[RenderableType]:
     for kind, states in found.states.items():
         made.add_row(kind, *(f"{states.get(name, 0):,}" for name in names))
     yield titled(made)
+    if found.workers:
+        yield f"{found.workers} workers are at work or wait in a queue."
+    elif found.going:
+        yield f"Nobody is at work. To go on: budgetplan calibrate resume {found.folder}"
     if found.lines:
         yield ""
         rows = table("Not finished", "run", "kind", "shape", "state", "", wide=(4,))

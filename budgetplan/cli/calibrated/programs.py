@@ -114,6 +114,7 @@ def standing(found: Standing) -> dict[str, Any]:
         "allowance": found.allowance,
         "spent": found.spent,
         "states": found.states,
+        "workers": found.workers,
         "runs": [asdict(each) for each in found.lines],
         "remarks": list(found.remarks),
     }

@@ -36,6 +36,16 @@ class Standing:
     states: dict[str, dict[str, int]]  # kind: state: runs
     lines: tuple[Line, ...]
     remarks: tuple[str, ...]
+    workers: int = 0  # at work or in a queue
+
+    @property
+    def going(self) -> int:
+        """Runs that have not ended."""
+        return sum(
+            each.get(state, 0)
+            for each in self.states.values()
+            for state in ("planned", "running", "interrupted")
+        )
 
     @property
     def runs(self) -> int:
