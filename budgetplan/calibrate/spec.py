@@ -5,6 +5,7 @@ change the result (where it runs, how it is shown) is no part of a spec.
 
 The name is a hash of the version and of what differs from the defaults, so a new field whose
 default means "as before" renames no run. A default or a meaning that changes is another version.
+Data counts by its content: files that were moved are the same data.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from budgetplan.core.budget import Precision
 from budgetplan.core.run import Schedule
 
 VERSION: Literal[2] = 2  # of the meaning of a spec and of its defaults
-LABELS = {"architecture": {"name", "notes", "source"}}  # that compute nothing
+LABELS: dict[str, set[str]] = {"architecture": {"name", "notes", "source"}}  # compute nothing
 Positive = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(gt=0)]
 
@@ -35,7 +36,7 @@ class Data(BaseModel):
     tokenizer: str = "bytes"  # bytes, none (the files hold tokens), or a tokenizer.json
     vocab: Whole = 256
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.02  # share held out, by whole blocks
-    fingerprint: str = ""  # of the content, so that changed data is another run
+    fingerprint: str = ""  # of content and tokenizer, so that changed data is another run
 
 
 class RunSpec(BaseModel):
@@ -95,5 +96,6 @@ class RunSpec(BaseModel):
 
     def canonical(self) -> str:
         """Return what the name is a hash of: JSON of the version and of all but defaults."""
-        told = self.model_dump(mode="json", exclude_defaults=True, exclude=LABELS)
+        where = {"data": {"paths", "tokenizer"}} if self.data.fingerprint else {}  # the content is
+        told = self.model_dump(mode="json", exclude_defaults=True, exclude=LABELS | where)
         return json.dumps({**told, "version": self.version}, sort_keys=True, separators=(",", ":"))

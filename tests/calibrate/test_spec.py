@@ -83,6 +83,17 @@ def test_a_new_field_with_a_default_keeps_the_name(data: dict[str, Any]) -> None
     assert LaterSpec.model_validate_json(now.model_dump_json()).id == now.id  # as a store keeps it
 
 
+def test_data_of_known_content_count_by_it_and_not_by_their_place() -> None:
+    def named(**data: Any) -> str:
+        return RunSpec.model_validate({**KNOWN, "data": data}).id
+
+    here, there = {"paths": ["/a/x.bin"]}, {"paths": ["/b/y.bin"]}
+    assert named(**here, fingerprint="1") == named(**there, fingerprint="1")
+    assert named(**here, fingerprint="1") != named(**here, fingerprint="2")
+    assert named(**here, fingerprint="1") != named(**here, fingerprint="1", format="uint16")
+    assert named(**here) != named(**there)  # of unknown content
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -25,6 +25,7 @@ from budgetplan.calibrate.durable import StoreError
 from budgetplan.calibrate.lock import Held, Lost
 from budgetplan.calibrate.result import Evaluation, Result
 from budgetplan.calibrate.run_folder import OtherSpec, RunFolder, by_step
+from budgetplan.calibrate.spec import Data
 from budgetplan.calibrate.store import Store
 from budgetplan.core.errors import UnknownName, UserError
 from tests.calibrate.worlds import spec, store_of
@@ -58,6 +59,21 @@ def test_adding_leaves_a_finished_run_as_it_is(run: RunFolder) -> None:
     again = Store(run.path.parents[1]).add(spec())
     assert again.state == "finished"
     assert again.result == RESULT
+
+
+def test_data_that_was_moved_is_read_from_its_new_place(tmp_path: Path) -> None:
+    def lying(place: str) -> Any:
+        return spec(data=Data(paths=(place,), fingerprint="0123"))
+
+    store = Store(tmp_path)
+    run = store.add(lying("/old/tokens.bin"))
+    moved = store.add(lying("/new/tokens.bin"))
+    assert moved.path == run.path
+    assert moved.spec.data.paths == ("/new/tokens.bin",)
+    with moved.lock():
+        moved.finish(RESULT)
+    assert store.add(lying("/newest/tokens.bin")).spec.data.paths == ("/new/tokens.bin",)
+    assert len(list(store.runs())) == 1
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
