@@ -173,8 +173,8 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
 
       local      workers gpus threads
       torchrun   nproc_per_node gpus threads
-      slurm      tasks at_once partition account qos constraint reservation gres gpus cpus
-                 memory time requeues poll_every warning setup python
+      slurm      tasks at_once partition account qos constraint reservation gres
+                 gpus cpus memory time requeues poll_every warning setup python
 
     Keys of --json, numbers in base units, null where not known:
 
