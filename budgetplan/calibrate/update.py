@@ -12,6 +12,7 @@ from budgetplan.core.units import show
 
 COSTS = ("gpu_hours", "time", "usd", "energy")  # all inversely proportional to MFU
 TUNED = ("learning_rate", "batch_tokens")
+OF_THE_LAW = ("optimal_params", "optimal_tokens", "loss")
 
 
 def changes(plan: Plan, verdicts: Sequence[Verdict], *, law: Path | None) -> dict[str, Any]:
@@ -34,36 +35,55 @@ def changes(plan: Plan, verdicts: Sequence[Verdict], *, law: Path | None) -> dic
     return found
 
 
+def tuned(plan: Plan) -> bool:
+    """Whether an earlier sweep has moved the plan's learning rate off what the rules say."""
+    figure = plan.stage.figures.get("learning_rate")
+    return figure is not None and figure.origin == "measured"
+
+
+def measured_mfu(plan: Plan, verdicts: Sequence[Verdict]) -> Figure | None:
+    """Return the MFU that was measured, now or by an earlier calibration."""
+    found = _measured(verdicts).get("mfu") or plan.figures.get("mfu")
+    return found if found is not None and found.origin == "measured" else None
+
+
 def revise(
-    plan: Plan, verdicts: Sequence[Verdict], *, anew: Plan | None = None, made_by: str = ""
+    plan: Plan,
+    verdicts: Sequence[Verdict],
+    *,
+    anew: Plan | None = None,
+    plain: Plan | None = None,
+    made_by: str = "",
 ) -> Plan:
     """Return the revised plan; what was measured says so, and by which runs.
 
+    What an earlier calibration measured stays, where it was not measured again.
+
     Args:
-        plan: as `optimize` wrote it.
+        plan: as `optimize` wrote it, or as it was revised before.
         verdicts: what the runs say.
         anew: the plan made again with `changes`; None where nothing made that necessary.
+        plain: the plan as its options alone make it, where it was tuned before.
         made_by: who revised it.
     """
     base, measured = anew or plan, _measured(verdicts)
-    law = next((each.law for each in verdicts if each.law is not None), None)
-    figures = dict(base.figures)
-    if law is not None:
-        by = _runs_of(verdicts, kind="isoflop")
-        figures = {name: _stamped(each, law=law.name, by=by) for name, each in figures.items()}
+    law, by = _law_of(plan, verdicts)
+    figures = {name: _stamped(each, law=law, by=by) for name, each in base.figures.items()}
+    if "loss" in figures and figures["loss"].origin == "measured":
+        figures["loss"] = _said(figures["loss"], "runs of a constant learning rate")
     for name, each in measured.items():
-        if name in TUNED:
+        made_anew = anew is not None and name in anew.figures
+        if name in TUNED or (name in COSTS and made_anew and "mfu" in measured):
             continue
-        if name in COSTS and anew is not None and "mfu" in measured:
-            continue
+        if name in OF_THE_LAW and made_anew:
+            continue  # the plan made by the fitted law has its own, of the shape that it chose
         figures[name] = each
-    if anew is not None and "mfu" in measured:
-        figures |= _costs(figures, measured["mfu"])
+    if anew is not None and (mfu := measured_mfu(plan, verdicts)) is not None:
+        figures |= {"mfu": mfu} | _costs(figures, mfu)
     planned = base.law
-    if planned is not None and law is not None:
-        params = _stamped(planned.params, law=law.name, by=_runs_of(verdicts, kind="isoflop"))
-        planned = planned.model_copy(update={"params": params})
-    stage = _tuned(base.stage, plan.stage, measured)
+    if planned is not None:
+        planned = planned.model_copy(update={"params": _stamped(planned.params, law=law, by=by)})
+    stage = _tuned(base.stage, plan.stage, (plain or plan).stage, measured)
     return base.model_copy(
         update={
             "made_by": made_by or base.made_by,
@@ -73,6 +93,16 @@ def revise(
             "notes": (*_notes(verdicts), *base.notes),
         }
     )
+
+
+def _law_of(plan: Plan, verdicts: Sequence[Verdict]) -> tuple[str, str]:
+    """Return the name of the law that was fitted here, now or before, and to which runs."""
+    for each in verdicts:
+        if each.law is not None:
+            return each.law.name, f"law fitted to {_runs_of(verdicts, kind='isoflop')}"
+    if plan.law is not None and plan.law.params.origin == "measured":
+        return plan.law.name, plan.law.params.by
+    return "", ""
 
 
 def contradictions(verdicts: Sequence[Verdict]) -> list[Finding]:
@@ -115,7 +145,13 @@ def _stamped(each: Figure, *, law: str, by: str) -> Figure:
     """Return a figure that the fitted law gave as one that its runs measured."""
     if each.origin != "law" or each.by != law:
         return each
-    return each.model_copy(update={"origin": "measured", "by": f"law fitted to {by}"})
+    return each.model_copy(update={"origin": "measured", "by": by})
+
+
+def _said(each: Figure, words: str) -> Figure:
+    if words in each.note:
+        return each
+    return each.model_copy(update={"note": "; ".join(part for part in (each.note, words) if part)})
 
 
 def _costs(figures: dict[str, Figure], mfu: Figure) -> dict[str, Figure]:
@@ -132,31 +168,71 @@ def _costs(figures: dict[str, Figure], mfu: Figure) -> dict[str, Figure]:
                 "low": each.value * share / mfu.high,
                 "high": each.value * share / mfu.low,
                 "level": mfu.level,
-                "by": mfu.by,
+                "by": _by(each, mfu),
             }
         )
     return out
 
 
-def _tuned(stage: Stage, before: Stage, measured: dict[str, Figure]) -> Stage:
-    """Return the stage with its learning rate moved as the sweep says, and whose its batch is.
+def _by(each: Figure, mfu: Figure) -> str:
+    """Return what a cost was computed from, and the runs that measured the speed."""
+    return "; ".join(part for part in (each.by.partition("; MFU: ")[0], f"MFU: {mfu.by}") if part)
 
-    The sweep gives a factor between best and advised; it is applied to what the rules advise now.
+
+def _tuned(stage: Stage, before: Stage, rules: Stage, measured: dict[str, Figure]) -> Stage:
+    """Return the stage with its learning rate moved as a sweep says, and whose its batch is.
+
+    A sweep gives a factor between best and advised; it is applied to what the rules advise now.
+    Without a new sweep the factor of the last one stays.
+
+    Args:
+        stage: of the plan as it is now, by the rules where it was made anew.
+        before: of the plan that was calibrated.
+        rules: of that plan, its learning rate as the rules say.
+        measured: figures of the sweep.
     """
-    run, figures = stage.run, dict(stage.figures)
-    batch, rate = measured.get("batch_tokens"), measured.get("learning_rate")
-    if batch is not None and run.batch_tokens is not None:
-        figures["batch_tokens"] = batch.model_copy(update={"value": run.batch_tokens})
-    if rate is not None and before.run.learning_rate and run.learning_rate:
-        scale = run.learning_rate / before.run.learning_rate
-        ends = {
-            end: None if getattr(rate, end) is None else getattr(rate, end) * scale
-            for end in ("low", "high")
-        }
-        moved = rate.model_copy(update={"value": float(rate.value) * scale, **ends})
-        figures["learning_rate"] = moved
-        run = run.model_copy(update={"learning_rate": moved.value})
-    return stage.model_copy(update={"run": run, "figures": figures})
+    figures = dict(stage.figures)
+    batch, rate = (_last(name, measured, before) for name in ("batch_tokens", "learning_rate"))
+    same = "batch_tokens" in measured or stage.run.batch_tokens == before.run.batch_tokens
+    if batch is not None and stage.run.batch_tokens is not None and same:
+        figures["batch_tokens"] = batch.model_copy(update={"value": stage.run.batch_tokens})
+    found = stage.model_copy(update={"figures": figures})
+    if rate is None or not rules.run.learning_rate or not stage.run.learning_rate:
+        return found
+    if stage is before and "learning_rate" not in measured:
+        return found
+    # Of a plan that was not made anew, the stage may hold what an earlier sweep found.
+    now = rules.run.learning_rate if stage is before else stage.run.learning_rate
+    return _with_rate(found, rate, scale=now / rules.run.learning_rate)
+
+
+def _last(name: str, measured: dict[str, Figure], before: Stage) -> Figure | None:
+    """Return what a sweep measured: this one, or one before."""
+    found = measured.get(name) or before.figures.get(name)
+    return found if found is not None and found.origin == "measured" else None
+
+
+def _with_rate(stage: Stage, rate: Figure, *, scale: float) -> Stage:
+    """Return the stage with this learning rate, scaled, and a final one in proportion."""
+    moved = _scaled(rate, scale)
+    run, figures = stage.run, {**stage.figures, "learning_rate": moved}
+    assert run.learning_rate is not None
+    update: dict[str, Any] = {"learning_rate": moved.value}
+    if run.min_learning_rate:
+        share = float(moved.value) / run.learning_rate
+        update["min_learning_rate"] = run.min_learning_rate * share
+        if "min_learning_rate" in figures:
+            final = _scaled(figures["min_learning_rate"], share)
+            figures["min_learning_rate"] = _said(final, "in proportion to the measured peak")
+    return stage.model_copy(update={"run": run.model_copy(update=update), "figures": figures})
+
+
+def _scaled(each: Figure, factor: float) -> Figure:
+    ends = {
+        end: None if getattr(each, end) is None else getattr(each, end) * factor
+        for end in ("low", "high")
+    }
+    return each.model_copy(update={"value": float(each.value) * factor, **ends})
 
 
 def _notes(verdicts: Sequence[Verdict]) -> list[str]:

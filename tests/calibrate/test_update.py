@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,19 @@ import pytest
 from budgetplan.calibrate import campaign as campaigns
 from budgetplan.calibrate import update
 from budgetplan.calibrate.campaign import Campaign, Part
+from budgetplan.calibrate.fake import Fake
+from budgetplan.calibrate.kinds.hyperparameters import Hyperparameters
 from budgetplan.calibrate.kinds.kind import Finding, Verdict, finding
+from budgetplan.calibrate.spec import RunSpec
+from budgetplan.calibrate.sweep import point_of
+from budgetplan.cli.calibrated.anew import located, named
 from budgetplan.core import plan as plans
 from budgetplan.core.errors import BadValue
 from budgetplan.core.estimate import Estimate
 from budgetplan.core.plan import Figure
-from tests.calibrate.plans import asked_in
+from budgetplan.laws.fit.write import write
+from budgetplan.laws.law import law as published
+from tests.calibrate.plans import asked_in, outcomes
 
 
 @pytest.fixture
@@ -127,7 +135,8 @@ def test_a_folder_without_a_campaign_is_named(tmp_path: Path) -> None:
 def test_law_figures_become_measured_when_the_law_was_fitted_here(plan: plans.Plan) -> None:
     by = plan.law.name if plan.law else ""
     own = plan.figures["optimal_params"].model_copy(update={"by": by, "origin": "law"})
-    assert update._stamped(own, law=by, by="2 runs: a, b").by == "law fitted to 2 runs: a, b"
+    stamped = update._stamped(own, law=by, by="law fitted to 2 runs: a, b")
+    assert (stamped.origin, stamped.by) == ("measured", "law fitted to 2 runs: a, b")
     other = own.model_copy(update={"by": "another"})
     assert update._stamped(other, law=by, by="2 runs: a, b") == other
 
@@ -138,3 +147,110 @@ def test_findings_are_ordered_by_how_far_they_are_off(plan: plans.Plan) -> None:
     far = finding("b", planned=figure, measured=Estimate(0.05), runs=())
     one = replace(verdict(plan), findings=(near, far))
     assert [each.name for each in update.contradictions([one])] == ["b", "a"]
+
+
+# --- what was measured before ---------------------------------------------------------------------
+
+
+def tuned_plan(plan: plans.Plan, factor: float) -> plans.Plan:
+    """As a sweep left it whose best learning rate was so many times the advised."""
+    value = factor * (plan.stage.run.learning_rate or 0)
+    rate = measured("learning_rate", value, low=value / 2, high=value * 2)
+    one = Verdict(kind="hyperparameters", headline="Swept.", figures={"learning_rate": rate})
+    return update.revise(plan, [one])
+
+
+def test_the_final_rate_moves_with_the_peak(plan: plans.Plan) -> None:
+    found, before = tuned_plan(plan, 2.0).stage, plan.stage
+    assert found.run.learning_rate == pytest.approx(2 * (before.run.learning_rate or 0))
+    assert found.run.min_learning_rate == pytest.approx(2 * (before.run.min_learning_rate or 0))
+    assert found.figures["min_learning_rate"].value == found.run.min_learning_rate
+
+
+def test_a_second_calibration_keeps_what_the_first_one_tuned(plan: plans.Plan) -> None:
+    """The rate was doubled; the plan made anew advises 0.004, of which the double is 0.008."""
+    first = tuned_plan(plan, 2.0)
+    assert update.tuned(first) and not update.tuned(plan)
+    run = plan.stage.run.model_copy(update={"learning_rate": 0.004})
+    anew = plan.model_copy(update={"stages": (plan.stage.model_copy(update={"run": run}),)})
+    one = verdict(plan, mfu=measured("mfu", 0.1, low=0.09, high=0.11))
+    second = update.revise(first, [one], anew=anew, plain=plan)
+    assert second.stage.run.learning_rate == pytest.approx(0.008)
+    assert second.stage.figures["learning_rate"].origin == "measured"
+    assert second.figures["mfu"].origin == "measured"
+    # Not made anew, nothing that was tuned changes.
+    same = update.revise(first, [one], plain=plan)
+    assert same.stage == first.stage
+
+
+def test_the_same_sweep_judged_twice_moves_the_plan_once(tmp_path: Path) -> None:
+    """Twice the advised is found again: of what the rules say, not of what was doubled already."""
+    asked = replace(asked_in(tmp_path, flops="1e18"), allowance=1e18, unique_tokens=1e11)
+    specs = Hyperparameters().design(asked).specs
+    points = [point_of(each) for each in specs]
+    at = max(points, key=points.count)
+
+    def loss(spec: RunSpec, tokens: float) -> float:
+        off = math.log2(spec.learning_rate / at.learning_rate / 2) ** 2
+        return 2.0 * math.exp(0.02 * (off + math.log2(spec.batch_sequences / at.batch) ** 2))
+
+    runs = outcomes(specs, Fake(truth=loss))
+    first = update.revise(asked.plan, [Hyperparameters().verdict(asked, runs)])
+    rate, planned = first.stage.run.learning_rate, asked.plan.stage.run.learning_rate
+    assert planned is not None
+    assert rate == pytest.approx(2 * planned, rel=0.05)
+    again = Hyperparameters().verdict(replace(asked, plan=first), runs)
+    assert not again.contradicts
+    assert update.revise(first, [again], plain=asked.plan).stage.run.learning_rate == rate
+
+
+def test_an_mfu_measured_before_keeps_its_runs_and_its_interval(plan: plans.Plan) -> None:
+    figure = measured("mfu", 0.2, low=0.16, high=0.25)
+    first = update.revise(plan, [verdict(plan, mfu=figure)], anew=plan)
+    assert update.measured_mfu(first, []) == figure
+    swept = Verdict(kind="hyperparameters", headline="Swept.", figures={})
+    second = update.revise(first, [swept], anew=plan)  # made anew for another reason
+    assert second.figures["mfu"] == figure
+    assert second.figures["gpu_hours"].origin == "measured"
+    assert "run abc" in second.figures["gpu_hours"].by
+
+
+def test_a_plan_made_by_the_fitted_law_keeps_the_loss_of_its_own_shape(plan: plans.Plan) -> None:
+    """The verdict's loss is that of the best split; the plan trains a shape and whole steps."""
+    law = published("besiroglu2024")
+    own = Figure(value=2.5, origin="law", by=law.name)
+    anew = plan.model_copy(update={"figures": {**plan.figures, "loss": own}})
+    one = Verdict(
+        kind="isoflop", headline="Fitted.", law=law,
+        figures={"loss": measured("loss", 2.4, low=2.3, high=2.5)},
+    )  # fmt: skip
+    found = update.revise(plan, [one], anew=anew).figures["loss"]
+    assert (found.value, found.origin) == (2.5, "measured")
+    assert "run abc" in found.by and "constant learning rate" in found.note
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_the_files_of_a_plan_are_found_beside_it(
+    plan: plans.Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "own.yaml").write_text("", encoding="utf-8")
+    bare = plan.model_copy(update={"asked": {"ladder": "own.yaml", "law": "nanochat2026"}})
+    monkeypatch.chdir(tmp_path)
+    assert located(bare, beside=home).asked == {
+        "ladder": str(home / "own.yaml"), "law": "nanochat2026",
+    }  # fmt: skip
+
+
+def test_a_law_that_a_plan_rests_on_is_not_replaced(tmp_path: Path) -> None:
+    first = published("besiroglu2024")
+    own, path = named(first, tmp_path)
+    assert path == tmp_path / "besiroglu2024.yaml"
+    write(own, path)
+    assert named(first, tmp_path)[1] == path  # the same law is the same file
+    preset = first.preset.model_copy(update={"scatter": 0.5})
+    other, beside = named(replace(first, preset=preset), tmp_path)
+    assert (other.name, beside.name) == ("besiroglu2024-2", "besiroglu2024-2.yaml")

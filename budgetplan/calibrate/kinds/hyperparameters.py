@@ -24,7 +24,9 @@ from budgetplan.calibrate.sweep_words import headline, notes
 from budgetplan.calibrate.swept import Swept, significant, swept
 from budgetplan.core.errors import BadValue
 from budgetplan.core.plan import Figure, figure
+from budgetplan.core.run import Run
 from budgetplan.core.units import show
+from budgetplan.rules import derive
 
 
 @kinds.add("hyperparameters")
@@ -147,7 +149,7 @@ def _transferred(asked: Asked, found: Swept) -> tuple[dict[str, Figure], tuple[F
         own = planned.get(name)
         if own is None or isinstance(own.value, str):
             continue
-        value = float(own.value)
+        value = float(own.value) if own.origin != "measured" else ruled(asked, name)
         measured = ratio.map(partial(operator.mul, value))
         findings.append(finding(name, planned=own, measured=measured, runs=runs))
         if not any(word in edge for edge in found.edges):
@@ -156,6 +158,14 @@ def _transferred(asked: Asked, found: Swept) -> tuple[dict[str, Figure], tuple[F
                 by=f"{len(runs)} runs: {', '.join(runs)}",
                 note="the plan's value times best over advised at the proxy")  # fmt: skip
     return figures, tuple(findings)
+
+
+def ruled(asked: Asked, name: str) -> float:
+    """Return what the rules say of the plan, which an earlier sweep may have moved it from."""
+    known = asked.plan.stage.run.facts()
+    kept = ("architecture", "seq_len", "tokens", "flops_per_token", "precision", "batch_tokens")
+    run = Run(**{each: known[each] for each in kept if each in known and each != name})
+    return float(getattr(derive(run, families=asked.rules).run, name))
 
 
 def _basin(found: Swept) -> Basin:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from budgetplan.cli.calibrated import onward, runs
+from budgetplan.cli.calibrated import anew, onward, runs
 from budgetplan.cli.calibrated.asked import KEPT, Wish, told
 from budgetplan.cli.screen import console, emit_json, warn
 from budgetplan.core.errors import BadValue, UserError
@@ -52,7 +52,8 @@ def calibrate(wish: Wish) -> int:
 
             wish, plan = demo.prepared(wish, home=Path(passing) if wish["dry_run"] else None)
         else:
-            plan = plans.read(Path(str(wish.target)))
+            path = Path(str(wish.target))
+            plan = anew.located(plans.read(path), beside=path.parent)
         refuse_output(wish)
         runs.refuse_unusable(wish)
         launcher = runs.launcher_of(wish)
@@ -196,34 +197,21 @@ def _revised(
     from budgetplan.plan.report import version
 
     files: list[Path] = []
-    law = next((each.law for each in verdicts if each.law is not None), None)
     path = None
-    if law is not None:
-        path = wish.folder / f"{law.name}.yaml"
-        files += write_law(law, path, force=True)
+    verdicts = [*verdicts]
+    for place, each in enumerate(verdicts):
+        if each.law is not None:
+            law, path = anew.named(each.law, wish.folder)
+            verdicts[place] = dataclasses.replace(each, law=law)
+            files += write_law(law, path, force=True)
     if not any(each.figures for each in verdicts):
-        if wish.output is not None:
-            warn(f"{wish.output} is not written: nothing that was measured changes the plan")
         return None, tuple(files)
-    changed = update.changes(plan, verdicts, law=path)
-    anew = _anew(plan, changed)
-    revised = update.revise(plan, verdicts, anew=anew, made_by=f"budgetplan {version()} calibrate")
+    mfu = update.measured_mfu(plan, verdicts)
+    made = anew.again(plan, update.changes(plan, verdicts, law=path), mfu=mfu)
+    plain = anew.again(plan, {}, mfu=mfu, force=True) if update.tuned(plan) else None
+    by = f"budgetplan {version()} calibrate"
+    revised = update.revise(plan, verdicts, anew=made, plain=plain, made_by=by)
     if wish.output is not None:
         plans.write(revised, wish.output, force=wish["force"])
         files.append(wish.output)
     return revised, tuple(files)
-
-
-def _anew(plan: Plan, changed: Mapping[str, Any]) -> Plan | None:
-    """Return the plan made again with what was measured, None where that changes no option."""
-    from budgetplan.cli.optimized.asked import question
-    from budgetplan.plan.optimize import optimize
-
-    if not changed:
-        return None
-    own = {name.replace("-", "_"): value for name, value in plan.asked.items()}
-    try:
-        return optimize(question({**own, **changed}))
-    except UserError as error:
-        warn(f"the plan could not be made anew: {error.problem}; its numbers are stamped only")
-        return None
