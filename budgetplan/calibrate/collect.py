@@ -122,16 +122,32 @@ def measurements(outcomes: Sequence[Outcome], *, counting: Counting) -> Measurem
     )
 
 
-def as_csv(outcomes: Iterable[Outcome]) -> str:
-    """Return the losses of all runs as a CSV that `fit` and `recount` read."""
+def of_kind(outcomes: Sequence[Outcome], kinds: Sequence[str] = ()) -> list[Outcome]:
+    """Return the runs of these kinds; by default all whose loss says something of a law.
+
+    Twenty steps that measure the speed have a loss, but it is no law's.
+    """
+    wanted = kinds or ("isoflop", "hyperparameters")
+    return [each for each in outcomes if each.spec.kind in wanted]
+
+
+def as_csv(outcomes: Iterable[Outcome], *, counting: str = "with_head") -> str:
+    """Return the losses of all runs as a CSV that `fit` and `recount` read.
+
+    Args:
+        outcomes: runs that have ended.
+        counting: of N, whose column comes first: the one that `fit` takes if it is told nothing.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(HEADER)
+    first = f"params_{counting}"
+    names = (first, *(name for name in NUMBERS if name != first)) if first in NUMBERS else NUMBERS
+    writer.writerow([*HEADER[:2], *names, *HEADER[2 + len(NUMBERS) :]])
     for row in rows(outcomes):
         spec, numbers = row.spec, row.numbers()
         data = " ".join(spec.data.paths) or "python standard library"
         writer.writerow([
-            f"{spec.id}@{row.step}", spec.id, *(f"{numbers[name]:.10g}" for name in NUMBERS),
+            f"{spec.id}@{row.step}", spec.id, *(f"{numbers[name]:.10g}" for name in names),
             f"{row.flops:.10g}", row.step, spec.schedule, spec.seed, spec.kind, data, row.state,
         ])  # fmt: skip
     return file.getvalue()

@@ -22,7 +22,7 @@ def fit(
         list[Path] | None,
         typer.Argument(
             metavar="RUNS.csv...",
-            help="Runs with a header: loss, and two of params, tokens, flops.",
+            help="Runs with a header: loss, and two of params, tokens, flops; - reads a pipe.",
             show_default=False,
         ),
     ] = None,
@@ -95,6 +95,7 @@ def fit(
       budgetplan fit runs.csv --counting total --method isoflop --json
       budgetplan fit runs.csv --counting total --plot --report fit.html
       budgetplan fit sweep.csv --method hyperparameters --output own.yaml
+      budgetplan calibrate collect | budgetplan fit -
 
     The law that --output writes is taken by optimize and predict as --law law.yaml.
 
@@ -131,7 +132,7 @@ def fit(
         )  # fmt: skip
         return _tuned(
             asked.runs(files, counting=counting, where=where, column=column, sweep=True),
-            [file.name for file in files], seq_len, output, force=force, as_json=as_json,
+            asked.origins(files), seq_len, output, force=force, as_json=as_json,
         )  # fmt: skip
     free(report, force=force)
     drawn(plot, as_json=as_json)
@@ -148,7 +149,7 @@ def fit(
         measured,
         method=method,
         name=output.stem if output else "fitted",
-        origin=", ".join(file.name for file in files),
+        origin=", ".join(asked.origins(files)),
         year=datetime.now(UTC).year,
         target=budget,
         seed=seed,

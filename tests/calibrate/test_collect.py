@@ -12,17 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from budgetplan.calibrate.collect import HEADER, as_csv, measurements, outcomes, rows
+from budgetplan.calibrate.collect import HEADER, as_csv, measurements, of_kind, outcomes, rows
 from budgetplan.calibrate.fake import Fake
 from budgetplan.calibrate.kinds.kind import Outcome
 from budgetplan.calibrate.result import Evaluation, Result
 from budgetplan.calibrate.spec import RunSpec
 from budgetplan.calibrate.store import Store
+from budgetplan.cli.app import main
 from budgetplan.core.architecture import Architecture
 from budgetplan.core.errors import BadValue
 from budgetplan.laws.fit import ensemble
 from budgetplan.laws.fit.reading import read
-from budgetplan.laws.fit.study import runs_of
+from budgetplan.laws.fit.study import runs_of, study
 from tests.calibrate.worlds import spec, truth
 
 
@@ -92,6 +93,43 @@ def test_the_csv_says_what_the_measurements_say(tmp_path: Path) -> None:
     assert tuple(header) == HEADER
 
 
+def test_a_run_that_measures_speed_has_no_loss_for_a_law(tmp_path: Path) -> None:
+    """Its twenty steps are below any run that a law knows, and would stop the fit."""
+    both = [ended(), ended(kind="throughput")]
+    assert [each.spec.kind for each in of_kind(both)] == ["isoflop"]
+    assert [each.spec.kind for each in of_kind(both, ("throughput",))] == ["throughput"]
+
+
+def test_the_plans_own_count_comes_first_and_is_the_one_that_fit_takes(tmp_path: Path) -> None:
+    runs = [
+        ended(steps=steps, evaluate_at=(steps,), seed=steps, noise=0.01)
+        for steps in (100, 200, 400, 800)
+    ]
+    path = tmp_path / "runs.csv"
+    for counting in ("total", "kaplan", "with_head"):
+        path.write_text(as_csv(runs, counting=counting), encoding="utf-8")
+        back = read([path])
+        assert back.counting == counting
+        own = runs[0].spec.architecture.params(seq_len=64).counted(counting)  # type: ignore[arg-type]
+        assert back["params"][0] == own
+
+
+def test_collect_feeds_fit_through_a_pipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one types it: budgetplan calibrate collect | budgetplan fit -, with nothing to add."""
+    filled(tmp_path, 40)
+    assert main(["calibrate", "collect", "--folder", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    pipe = io.TextIOWrapper(io.BytesIO(said.encode()))
+    monkeypatch.setattr("sys.stdin", pipe)
+    assert main(["fit", "-", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["design"]["runs"] == 40
+    assert found["law"]["counting"] == "with_head"
+    assert found["law"]["source"]["title"] == "standard input"
+
+
 def spread_specs(count: int) -> list[RunSpec]:
     shapes = [
         Architecture(layers=2, width=width, heads=2, vocab=256) for width in range(32, 192, 16)
@@ -152,11 +190,9 @@ def test_ten_thousand_runs(tmp_path: Path) -> None:
     ended_runs = outcomes(store)
     text = as_csv(ended_runs)
     collected = time.monotonic() - began - told
-    table = [next(rows([each])) for each in ended_runs]
-    sizes = np.array([row.numbers()["params_with_head"] for row in table])
-    tokens = np.array([float(row.tokens) for row in table])
-    losses = np.array([row.loss for row in table])
-    draws = ensemble.fit(ensemble.Runs(params=sizes, tokens=tokens, losses=losses), resamples=0)
+    measured = measurements(ended_runs, counting="with_head")
+    sizes, tokens = measured["params"], measured["tokens"]
+    draws = study(measured, year=2026).law.draws
     fitted = time.monotonic() - began - told - collected
     print(json.dumps({"status": told, "collect": collected, "fit": fitted}))
     assert text.count("\n") == 10_001

@@ -121,23 +121,30 @@ def _allowed(campaign: Campaign, spend: str) -> Campaign:
 
 def collect(wish: Wish) -> int:
     """Write the losses of all finished runs as a CSV that `fit` and `recount` read."""
-    from budgetplan.calibrate.collect import as_csv, outcomes
+    from budgetplan.calibrate.collect import as_csv, of_kind, outcomes, rows
 
-    ended = outcomes(_store(wish))
-    text = as_csv(ended)
-    rows = text.count("\n") - 1
-    if rows < 1:
+    kinds = wish.kinds if "kind" in wish.given else ()
+    ended = [each for each in of_kind(outcomes(_store(wish)), kinds) if any(rows([each]))]
+    campaign = _campaign(wish)
+    law = campaign.plan.law if campaign else None
+    text = as_csv(ended, counting=law.counting if law else "with_head")
+    count = text.count("\n") - 1
+    if count < 1:
         raise BadValue(
             f"no run in {wish.folder} has a held-out loss", "See budgetplan calibrate status."
         )
+    made = sorted({each.spec.kind for each in ended})
+    if len(made) > 1:
+        warn(f"runs of {' and '.join(made)} together; a law is fitted to one of them: --kind"
+             f" {made[-1]} here, or --where experiment={made[-1]} of fit")  # fmt: skip
     if wish.output is None and not wish.as_json:
         sys.stdout.write(text)
         return 0
     files = [_written(wish.output, text, force=wish["force"])] if wish.output else []
     if wish.as_json:
-        emit_json({"runs": len(ended), "rows": rows, "files": [str(file) for file in files]})
+        emit_json({"runs": len(ended), "rows": count, "files": [str(file) for file in files]})
     else:
-        console(stderr=True).print(f"Wrote {files[0]}: {rows} losses of {len(ended)} runs")
+        console(stderr=True).print(f"Wrote {files[0]}: {count} losses of {len(ended)} runs")
     return 0
 
 

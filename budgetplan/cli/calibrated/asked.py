@@ -26,8 +26,8 @@ EFFECTIVE = {
     "status": frozenset[str](),
     "resume": MADE | {"dry_run"},
     "retry": MADE,
-    "collect": frozenset({"output", "force"}),
-    "export": frozenset({"output", "force"}),
+    "collect": frozenset({"kind", "output", "force"}),
+    "export": frozenset({"kind", "output", "force"}),
     "cancel": frozenset[str](),
 }
 """Options that an action obeys, beside --folder and --json; what decides the runs is decided."""

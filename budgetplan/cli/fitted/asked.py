@@ -45,6 +45,11 @@ def pairs(texts: Sequence[str] | None, *, option: str) -> dict[str, str]:
     return found
 
 
+def origins(files: Sequence[Path]) -> list[str]:
+    """Return where the runs come from, in words."""
+    return ["standard input" if str(file) == "-" else file.name for file in files]
+
+
 def runs(
     files: Sequence[Path],
     *,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any, TextIO
 
 from budgetplan.core.errors import BadValue, quoted
 
+STANDARD_INPUT = Path("-")
 MAX_BYTES = 512 * 2**20
 NEEDED = "loss and two of params, tokens, flops"
 _HISTORY = re.compile(r"(.+) - (\S.*)")  # Weights & Biases: "brave-sun-3 - val_loss"
@@ -31,12 +34,15 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Return the rows of a file.
+    """Return the rows of a file; of standard input where it is called `-`.
 
     Raises:
         BadValue: the file cannot be read, is no table of text, or a row does not fit its header.
     """
     try:
+        if path == STANDARD_INPUT:
+            text = sys.stdin.buffer.read().decode("utf-8-sig")
+            return _long(_parse(path, io.StringIO(text, newline="")), path)
         if path.is_dir():
             raise BadValue(f"{path} is a folder", "Name the CSV files in it.")
         if path.stat().st_size > MAX_BYTES:
