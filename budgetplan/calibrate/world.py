@@ -177,9 +177,11 @@ def layers_of(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextlib.contextmanager
 def gradients_kept(model: nn.Module, *, here: bool) -> Iterator[None]:
-    """Within this, gradients of a whole model stay in this process if `here`; else they are
-    averaged after the backward pass. A sharded model averages after every pass: to keep gradients
-    would need room for all of them on each card, which it was sharded for want of."""
+    """Within this, gradients of a whole model stay in this process if `here`, and are not averaged.
+
+    A sharded model averages after every pass: to keep gradients would need room for all of them on
+    each card, for want of which it was sharded.
+    """
     if isinstance(model, nn.parallel.DistributedDataParallel) and here:
         with model.no_sync():
             yield
