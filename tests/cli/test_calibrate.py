@@ -220,3 +220,16 @@ def test_an_allowance_that_is_used_up_can_be_raised(tmp_path: Path, capsys: Capt
         before.items()
         <= {path: path.stat().st_mtime_ns for path in states.glob("*/result.json")}.items()
     )
+
+
+def test_an_output_that_has_nothing_to_say_is_told(tmp_path: Path, capsys: Captured) -> None:
+    from budgetplan.calibrate.kinds.kind import Verdict
+    from budgetplan.cli.calibrated import session
+    from budgetplan.cli.calibrated.asked import Wish
+
+    plan = plans.read(Path(plan_file(tmp_path)))
+    wish = Wish(target="resume", kinds=("isoflop",), options={}, folder=tmp_path,
+                output=Path("revised.yaml"), as_json=False)  # fmt: skip
+    silent = Verdict(kind="isoflop", headline="The plan's law is believed.")
+    assert session._revised(wish, plan, [silent]) == (None, ())
+    assert "revised.yaml is not written" in capsys.readouterr().err

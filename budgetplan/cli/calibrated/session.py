@@ -205,6 +205,8 @@ def _revised(
             verdicts[place] = dataclasses.replace(each, law=law)
             files += write_law(law, path, force=True)
     if not any(each.figures for each in verdicts):
+        if wish.output is not None:
+            warn(f"{wish.output} is not written: nothing that was measured changes the plan")
         return None, tuple(files)
     mfu = update.measured_mfu(plan, verdicts)
     made = anew.again(plan, update.changes(plan, verdicts, law=path), mfu=mfu)
