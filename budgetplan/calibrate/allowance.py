@@ -143,7 +143,7 @@ class Ledger:
         if state in ENDINGS:
             self._ended[run.id] = (flops, seconds)
         elif state == "running" and promised:
-            flops += rest_of(run)
+            flops += rest_of(run, going=True)
         return flops, seconds
 
     def _seconds(self, run: RunFolder) -> float:
@@ -201,9 +201,15 @@ class Spent(StoreError):
     """The allowance does not reach for another run."""
 
 
-def rest_of(run: RunFolder) -> float:
-    """Return the FLOPs that the run will still spend if it goes on from its last record."""
-    records = run.metrics() if run.checkpoint_path.exists() else []
+def rest_of(run: RunFolder, *, going: bool = False) -> float:
+    """Return the FLOPs that the run will still spend.
+
+    Args:
+        run: that has not ended.
+        going: from its last record; otherwise it makes again what it did after its checkpoint, all
+            of it without one.
+    """
+    records = run.metrics() if going or run.checkpoint_path.exists() else []
     done = max((record["tokens"] for record in records if "tokens" in record), default=0)
     evaluations = sum(step * run.spec.batch_tokens > done for step in evaluations_of(run.spec))
     share = max(0.0, 1 - done / run.spec.tokens)

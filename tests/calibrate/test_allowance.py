@@ -16,6 +16,7 @@ from budgetplan.calibrate.allowance import (
     Spent,
     evaluation_flops,
     flops_of,
+    rest_of,
     seconds_of,
     spent_on,
     tokens_done,
@@ -58,6 +59,19 @@ def test_what_is_promised_to_others_is_not_spent_twice(tmp_path: Path) -> None:
         with pytest.raises(Spent, match=r"has .* left, run"):
             book.room(runs[1])
     assert book.room(runs[1]).flops == pytest.approx(1.5 * one)
+
+
+def test_a_run_that_is_going_on_is_promised_its_rest_and_no_more(tmp_path: Path) -> None:
+    """It has no checkpoint yet, but it lives: half of it is spent, half is promised, one in all."""
+    _, (first, second) = store_of(tmp_path, 2, evaluate_at=())
+    one = flops_of(first.spec)
+    book = ledger([first, second], 2.01 * one)
+    with first.lock():
+        for step in range(1, 11):
+            first.append({"step": step, "tokens": 512 * step, "loss": 1.0})
+        assert book.spent(promised=True)[0] == pytest.approx(one)
+        assert book.room(second).flops == pytest.approx(1.01 * one)
+    assert rest_of(first) == one, "killed, it begins anew"
 
 
 def test_steps_made_again_are_paid_again(tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ def _ended(wish: Wish, pool: Pool) -> None:
             f"When that is mended: {again}",
         )
     if pool.report.spent:
-        warn(f"the allowance is used up, {runs}; with more: {again} --spend ...")
+        more = "--spend ..." if wish["gpu_hours"] is None else "--spend ... --gpu-hours ..."
+        warn(f"the allowance is used up, {runs}; with more: {again} {more}")
         return
     warn(f"{runs}; go on with: {again}")
     if pool.cancelled or not pool.deaths:  # stopped: a verdict now would be of too few runs
