@@ -12,6 +12,7 @@ from budgetplan.calibrate.environment import surroundings
 from budgetplan.calibrate.kinds.kind import Device
 from budgetplan.core.cards import gpu
 from budgetplan.core.errors import UnknownName
+from budgetplan.core.plan import Plan
 
 LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),  # of a container, version 2 of control groups
@@ -22,6 +23,15 @@ LIMITS = (
 def here() -> Device:
     """Return the cards of this machine, or its processor."""
     return device_of(surroundings()) or Device(name="this machine", kind="cpu", memory=None)
+
+
+def planned(plan: Plan) -> Device | None:
+    """Return the plan's card, for runs that are made on other machines than this one."""
+    run = plan.stage.run
+    if run.gpu is None:
+        return None
+    card = gpu(run.gpu)
+    return Device(name=card.title, kind="cuda", memory=card.memory, gpu=card)
 
 
 def device_of(environment: Mapping[str, Any]) -> Device | None:

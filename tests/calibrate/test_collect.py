@@ -110,7 +110,7 @@ def test_the_plans_own_count_comes_first_and_is_the_one_that_fit_takes(tmp_path:
         path.write_text(as_csv(runs, counting=counting), encoding="utf-8")
         back = read([path])
         assert back.counting == counting
-        own = runs[0].spec.architecture.params(seq_len=64).counted(counting)  # type: ignore[arg-type]
+        own = runs[0].spec.architecture.params(seq_len=64).counted(counting)
         assert back["params"][0] == own
 
 
@@ -193,6 +193,7 @@ def test_ten_thousand_runs(tmp_path: Path) -> None:
     measured = measurements(ended_runs, counting="with_head")
     sizes, tokens = measured["params"], measured["tokens"]
     draws = study(measured, year=2026).law.draws
+    assert draws is not None
     fitted = time.monotonic() - began - told - collected
     print(json.dumps({"status": told, "collect": collected, "fit": fitted}))
     assert text.count("\n") == 10_001

@@ -169,6 +169,9 @@ def test_an_edge_is_said_and_the_next_point_is_added(
     wider = Hyperparameters().design(replace(asked, made=tuple(runs)))
     new = [spec for spec in wider.specs if spec not in specs]
     assert [spec.learning_rate for spec in new] == pytest.approx(3 * [following], rel=1e-5)
+    # On other data the same losses say nothing.
+    elsewhere = replace(asked, made=tuple(runs), data=asked.data.model_copy(update={"vocab": 99}))
+    assert len(Hyperparameters().design(elsewhere).specs) == len(specs)
     # Made as well, the optimum lies at the edge of nothing but the next value.
     again = Hyperparameters().design(replace(asked, made=tuple(outcomes(wider.specs, trainer))))
     assert max(spec.learning_rate for spec in again.specs) == pytest.approx(2 * following, rel=1e-4)

@@ -23,6 +23,7 @@ from budgetplan.calibrate.spec import RunSpec
 from budgetplan.calibrate.speed import following, speed
 from budgetplan.calibrate.store import Store
 from budgetplan.cli.app import main
+from budgetplan.core import plan as plans
 from budgetplan.core.cards import gpu
 from budgetplan.core.plan import Plan
 from tests.calibrate.plans import asked_in
@@ -120,8 +121,6 @@ def test_the_command_searches_by_itself(
     tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a card that is not there and holds 11 sequences; noise and all."""
-    from budgetplan.core import plan as plans
-
     plan = asked_in(folder).plan
     plans.write(plan, tmp_path / "plan.yaml")
     code = main([
@@ -230,6 +229,26 @@ def test_runs_on_another_machine_are_judged_by_its_card(folder: Path) -> None:
     runs = measured(asked, 1e14)
     found = Throughput().verdict(replace(asked, device=here), runs)
     assert found.figures["mfu"].value == pytest.approx(1e14 / gpu("H100").peak_for("bf16"))
+
+
+def test_a_cluster_without_a_card_here_is_asked_in_the_plans_format(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Designed on a login node: for the plan's card and in its bf16, not for this processor."""
+    plan = asked_in(tmp_path, gpus="8xH100").plan
+    plans.write(plan, tmp_path / "plan.yaml")
+    formats = {}
+    for launcher, settings in (("local", []), ("slurm", ["--set", "partition=gpu"])):
+        code = main([
+            "calibrate", str(tmp_path / "plan.yaml"), "--kind", "throughput", "--spend", "20%",
+            "--folder", str(tmp_path / launcher), "--launcher", launcher, *settings, "--dry-run",
+            "--json",
+        ])  # fmt: skip
+        assert code == 0
+        files = json.loads(capsys.readouterr().out)["files"]
+        specs = [json.loads(text) for name, text in files.items() if name.endswith("spec.json")]
+        formats[launcher] = {spec.get("precision", "bf16") for spec in specs}
+    assert formats == {"local": {"fp32"}, "slurm": {"bf16"}}
 
 
 def test_another_card_leaves_the_plans_time_alone(folder: Path) -> None:

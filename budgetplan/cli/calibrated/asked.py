@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,11 +161,14 @@ def told(options: Mapping[str, Any], plan: Plan, *, speed: float | None = None) 
         UserError: data, device or precision cannot be used.
     """
     from budgetplan.calibrate.device import here
+    from budgetplan.calibrate.device import planned as planned_device
     from budgetplan.calibrate.kinds.kind import Asked
     from budgetplan.cli.optimized.asked import question
     from budgetplan.plan.question import ladder_for
 
     device = here()
+    if options.get("launcher") == "slurm" and device.kind == "cpu":  # this only hands the runs out
+        device = planned_device(plan) or device
     planned = question({name.replace("-", "_"): value for name, value in plan.asked.items()})
     data, tokens = corpus(options, plan)
     return Asked(
@@ -189,7 +193,7 @@ def code(factory: str | None) -> str | None:
         return None
     from budgetplan.calibrate.user_model import pinned
 
-    return pinned(factory)
+    return pinned(rooted(factory))
 
 
 def precision(options: Mapping[str, Any], plan: Plan, *, cuda: bool) -> Any:
@@ -231,4 +235,27 @@ def corpus(options: Mapping[str, Any], plan: Plan) -> tuple[Data, float]:
     with telling(warn):
         found = open_corpus(bare)
     known = found.fingerprint
-    return bare.model_copy(update={"fingerprint": known}), found.tokens * (1 - bare.validation)
+    lasting = {"fingerprint": known, "paths": tuple(rooted(each) for each in paths),
+               "tokenizer": rooted(bare.tokenizer)}  # fmt: skip
+    return bare.model_copy(update=lasting), found.tokens * (1 - bare.validation)
+
+
+def kept(wish: Wish) -> dict[str, Any]:
+    """Return the options that a campaign keeps; files by their whole path, to go on anywhere."""
+    found = {name: wish[name] for name in KEPT if wish[name] is not None}
+    for name in ("tokenizer", "factory"):
+        if name in found:
+            found[name] = rooted(found[name])
+    if "data" in found:
+        found["data"] = [rooted(each) for each in found["data"]]
+    return found
+
+
+def rooted(name: str) -> str:
+    """Return a file, pattern or model.py:NAME by its whole path; what names no file as it is."""
+    from budgetplan.calibrate.data import is_generated
+
+    file, colon, rest = name.partition(".py:")
+    if name in ("bytes", "none") or is_generated(Path(name)) or (":" in name and not colon):
+        return name
+    return os.path.abspath(Path(file).expanduser()) + colon + rest  # noqa: PTH100  # of patterns
