@@ -204,7 +204,10 @@ def _certain(found: Speed, asked: Asked) -> list[str]:
             f"measured on {measured}, planned on {asked.plan.stage.run.gpus}: that they scale"
             f" without loss was not measured; the low end assumes {1 - MORE_CARDS:.0%} less"
         )
-    words.append("steps alone: reading data, checkpoints, evaluation and restarts come on top")
+    words.append(
+        "steps of this trainer alone: your own code has a speed of its own, and reading data,"
+        " checkpoints, evaluation and restarts come on top"
+    )
     return words
 
 
