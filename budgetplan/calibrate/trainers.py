@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Protocol
@@ -12,6 +13,7 @@ from budgetplan.calibrate.spec import RunSpec
 from budgetplan.core.errors import BadValue, MissingPackage, UnknownName
 
 REAL = "real"
+SHARDINGS = ("", "ddp", "fsdp")
 
 
 class Trainer(Protocol):
@@ -27,20 +29,25 @@ class Trainer(Protocol):
 def trainer(name: str) -> Trainer:
     """Return the trainer of this name: `real`, `fake:LAW,noise=0.003` or `module:function`.
 
+    `real:ddp` and `real:fsdp` say how several processes share a model, which `real` decides by
+    size.
+
     Raises:
         MissingPackage: torch is not installed.
         UnknownName: there is none.
         BadValue: the module or its function does not exist.
     """
     kind, _, rest = name.partition(":")
-    if name == REAL:
+    if kind == REAL:
+        if rest not in SHARDINGS:
+            raise UnknownName("sharding", rest, SHARDINGS)
         try:
             from budgetplan.calibrate.train import train
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise
             raise MissingPackage("torch", needed_for="calibrate", extra="torch") from error
-        return train
+        return functools.partial(train, sharding=rest) if rest else train  # type: ignore[arg-type]
     if kind == "fake" and rest:
         from budgetplan.calibrate import fake
 

@@ -172,7 +172,7 @@ def calibrate(  # noqa: PLR0917  each parameter is an option, by name
     What --set may say of a launcher:
 
       local      workers gpus threads
-      torchrun   nproc_per_node gpus threads
+      torchrun   nproc_per_node gpus threads sharding
       slurm      tasks at_once partition account qos constraint reservation gres
                  gpus cpus memory time requeues poll_every warning setup python
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from budgetplan.calibrate import ranks
+from budgetplan.calibrate import ranks, trainers
 from budgetplan.calibrate.durable import StoreError
 from budgetplan.calibrate.launchers.launcher import Report, Start, Ticket, build, launchers
 from budgetplan.calibrate.launchers.local import Local, pool
@@ -199,6 +199,19 @@ def test_all_that_a_launch_writes_and_runs_is_shown_before(
     for each in [*words, *work(tmp_path).ids, str(tmp_path / "launch" / "ticket.json")]:
         assert each in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_torchrun_says_how_a_model_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    launcher = build("torchrun", ["nproc_per_node=2", "sharding=fsdp"])
+    start = launcher.prepare(work(), folder=FOLDER)
+    assert '"trainer": "real:fsdp"' in start.files["work.json"]
+    with pytest.raises(BadValue, match="with --trainer fake"):
+        launcher.prepare(work(trainer="fake:x"), folder=FOLDER)
+    with pytest.raises(UnknownName, match="ddp, fsdp"):
+        build("torchrun", ["nproc_per_node=2", "sharding=zero"]).prepare(work(), folder=FOLDER)
+    with pytest.raises(UnknownName, match="unknown sharding"):
+        trainers.trainer("real:zero")
 
 
 # --- a local pool ---

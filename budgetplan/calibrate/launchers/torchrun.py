@@ -7,8 +7,9 @@ from pathlib import Path
 
 from budgetplan.calibrate.launchers.launcher import Report, Start, Ticket, launchers
 from budgetplan.calibrate.launchers.local import Local, cores, pool, visible_cards
+from budgetplan.calibrate.trainers import REAL, SHARDINGS
 from budgetplan.calibrate.worker import Work
-from budgetplan.core.errors import BadValue
+from budgetplan.core.errors import BadValue, UnknownName
 
 
 @launchers.add("torchrun")
@@ -19,14 +20,20 @@ class Torchrun:
     nproc_per_node: int | None = None  # processes of a run, one a card; None: every card
     gpus: tuple[str, ...] | None = None  # by number or uuid; None: CUDA_VISIBLE_DEVICES, or all
     threads: int | None = None  # of each process; None: the cores, divided
+    sharding: str | None = None  # ddp: each card has the whole model, fsdp: a share; None: by size
 
     def prepare(self, work: Work, *, folder: Path) -> Start:
         """Return the list of work, and a command for each group of cards.
 
         Raises:
-            BadValue: neither cards nor a number of processes, or fewer cards than a run needs.
+            BadValue: neither cards nor a number of processes, or fewer cards than a run needs; or
+                the sharding of a trainer that has none.
+            UnknownName: there is no such sharding.
         """
         import sys
+
+        if self.sharding is not None:
+            work = replace(work, trainer=sharded(work.trainer, self.sharding))
 
         found = visible_cards() if self.gpus is None else self.gpus
         ranks = self.nproc_per_node or len(found)
@@ -59,3 +66,18 @@ class Torchrun:
     def cancel(self, ticket: Ticket) -> None:
         """Ask the workers to have their ranks write a checkpoint and end."""
         Local().cancel(ticket)
+
+
+def sharded(trainer: str, sharding: str) -> str:
+    """Return the name of the trainer that shares a model so.
+
+    Raises:
+        BadValue: only the real one does.
+        UnknownName: there is no such sharding.
+    """
+    if trainer != REAL:
+        raise BadValue(f"torchrun: sharding={sharding} with --trainer {trainer}", "Leave it out.")
+    known = [each for each in SHARDINGS if each]
+    if sharding not in known:
+        raise UnknownName("sharding", sharding, known)
+    return f"{REAL}:{sharding}"
