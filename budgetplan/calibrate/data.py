@@ -69,7 +69,7 @@ def open_corpus(data: Data) -> Corpus:
     """
     files = tuple(_files(data.paths))
     seen = tuple((str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in files
-                 if not _is_generated(each))  # fmt: skip
+                 if not is_generated(each))  # fmt: skip
     corpus = _opened(data.model_copy(update={"fingerprint": ""}), files, seen)
     if data.fingerprint and data.fingerprint != corpus.fingerprint:
         raise BadData(
@@ -121,7 +121,8 @@ def _opened(data: Data, files: tuple[Path, ...], seen: tuple[tuple[str, int, int
 # --- files ----------------------------------------------------------------------------------------
 
 
-def _is_generated(path: Path) -> bool:
+def is_generated(path: Path) -> bool:
+    """Whether a name stands for tokens that are made, and for no file."""
     return str(path).startswith((synthetic.PREFIX, stdlib.NAME))
 
 
@@ -129,7 +130,7 @@ def _files(paths: tuple[str, ...]) -> Iterator[Path]:
     """Yield the files behind paths, folders and patterns, sorted within each."""
     for text in paths or (stdlib.NAME,):
         path = Path(text) if text.startswith((synthetic.PREFIX, stdlib.NAME)) else _expanded(text)
-        if _is_generated(path) or path.is_file():
+        if is_generated(path) or path.is_file():
             yield path
             continue
         if path.is_dir():
@@ -162,7 +163,7 @@ def _once(files: Iterable[Path], reader: TokenReader) -> list[Path]:
 
 def _reader(path: Path, wanted: str) -> tuple[str, Reader]:
     """Return the format of a file, by name or by its content."""
-    if _is_generated(path):
+    if is_generated(path):
         name = str(path).partition(":")[0]
         return name, readers[name]()
     try:
@@ -229,10 +230,10 @@ def _description(name: str, shards: tuple[Shard, ...], used: str) -> str:
 def _fingerprint(files: list[Path], shards: tuple[Shard, ...], used: str) -> str:
     """Return a hash of what is trained on; of large files 64 pieces and the size are looked at."""
     digest = hashlib.sha256(used.encode())
-    if not files or _is_generated(files[0]):
+    if not files or is_generated(files[0]):
         for shard in shards:
             digest.update(_tokens_hash(shard.tokens))
-    for file in files if files and not _is_generated(files[0]) else ():
+    for file in files if files and not is_generated(files[0]) else ():
         digest.update(_content_hash(file))
     return digest.hexdigest()[:16]
 
@@ -267,9 +268,9 @@ def _encoded(path: Path, reader: TextReader, encoder: Tokenizer) -> Shard:
     """Return the text as tokens: a plain file's bytes in place, everything else from the cache."""
     if reader.raw and encoder.name == "bytes":
         return Shard(path=str(path), tokens=mapped(path, "u1"))
-    if _is_generated(path) and encoder.name == "bytes":
+    if is_generated(path) and encoder.name == "bytes":
         return in_memory(encoder.encode(reader.texts(path)), name=path)
-    content = stdlib.description().encode() if _is_generated(path) else _content_hash(path)
+    content = stdlib.description().encode() if is_generated(path) else _content_hash(path)
     return tokens_of(
         b"1" + content + type(reader).__name__.encode() + encoder.name.encode(),
         lambda: encoder.encode(reader.texts(path)),

@@ -5,13 +5,14 @@ change the result (where it runs, how it is shown) is no part of a spec.
 
 The name is a hash of the version and of what differs from the defaults, so a new field whose
 default means "as before" renames no run. A default or a meaning that changes is another version.
-Data counts by its content: files that were moved are the same data.
+Data and code of known content count by that: files that were moved are the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -98,4 +99,6 @@ class RunSpec(BaseModel):
         """Return what the name is a hash of: JSON of the version and of all but defaults."""
         where = {"data": {"paths", "tokenizer"}} if self.data.fingerprint else {}  # the content is
         told = self.model_dump(mode="json", exclude_defaults=True, exclude=LABELS | where)
+        if self.factory and "@" in self.factory:  # and so is the code
+            told["factory"] = PurePath(self.factory).name
         return json.dumps({**told, "version": self.version}, sort_keys=True, separators=(",", ":"))

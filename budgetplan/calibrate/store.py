@@ -47,7 +47,7 @@ class Store:
     def add(self, spec: RunSpec) -> RunFolder:
         """Return the folder of the run with this spec, made if there was none.
 
-        A run that has not begun or was interrupted reads its data where this spec says they lie.
+        A run that has not ended finds its files where this spec says they lie.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -56,7 +56,7 @@ class Store:
         if (path / "spec.json").is_file():
             with contextlib.suppress(OtherSpec):  # told when the run is read
                 run = RunFolder(path)
-                if run.spec.data != spec.data and run.state in ("planned", "interrupted"):
+                if run.spec != spec and run.state in ("planned", "interrupted"):
                     durable.write(path / "spec.json", spec.model_dump_json(indent=1))
             return RunFolder(path)
         with told(self._home, doing="create"):

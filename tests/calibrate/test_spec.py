@@ -92,6 +92,10 @@ def test_data_of_known_content_count_by_it_and_not_by_their_place() -> None:
     assert named(**here, fingerprint="1") != named(**here, fingerprint="2")
     assert named(**here, fingerprint="1") != named(**here, fingerprint="1", format="uint16")
     assert named(**here) != named(**there)  # of unknown content
+    code = [RunSpec.model_validate({**KNOWN, "factory": f"{folder}model.py:build{pin}"}).id
+            for pin in ("@12", "@34", "") for folder in ("/a/", "b/")]  # fmt: skip
+    assert code[0] == code[1] != code[2] == code[3]
+    assert code[4] != code[5]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from budgetplan.cli.app import main
+from budgetplan.cli.calibrated import asked
 from budgetplan.core import plan as plans
 from tests.calibrate.plans import law_file
 
@@ -53,7 +54,7 @@ def test_from_design_to_revised_plan(done: tuple[int, str, str]) -> None:
 
 
 def test_what_is_finished_is_kept_told_and_collected(
-    done: tuple[int, str, str], tmp_path: Path, capsys: Captured
+    done: tuple[int, str, str], tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/runs/*/result.json")}
     assert len(results) >= 5
@@ -75,10 +76,21 @@ def test_what_is_finished_is_kept_told_and_collected(
     assert len({row["run"] for row in rows}) == count
     assert main(["fit", "runs.csv", "--counting", "with_head"]) == 0
     capsys.readouterr()
-    assert main(["calibrate", "resume", "--folder", "runs", "--yes"]) == done[0]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["calibrate", "resume", "--folder", "../runs", "--yes"]) == done[0]
     assert "isoflop" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
     assert main(["calibrate", "cancel", "--folder", "runs"]) == 0
     assert "0 workers" in capsys.readouterr().err
+
+
+def test_files_of_a_campaign_are_named_by_their_whole_path(tmp_path: Path) -> None:
+    found = [asked.rooted(each) for each in ("a/*.bin", "model.py:build", "t.json", "/b/c")]
+    here = str(tmp_path)
+    assert found == [f"{here}/a/*.bin", f"{here}/model.py:build", f"{here}/t.json", "/b/c"]
+    for name in ("bytes", "none", "synthetic:zipf?vocab=9", "package.module:build"):
+        assert asked.rooted(name) == name
 
 
 def test_a_run_that_failed_is_tried_again_by_retry_alone(

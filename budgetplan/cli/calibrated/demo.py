@@ -47,7 +47,7 @@ def prepared(wish: Wish, *, home: Path | None = None) -> tuple[Wish, Plan]:
     with told(path, doing="write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(ladder(), encoding="utf-8")
-    plan = optimize(question({"flops": f"{BUDGET:g}", "law": LAW, "ladder": str(path)}))
+    plan = optimize(question({"flops": f"{BUDGET:g}", "law": LAW, "ladder": str(path.absolute())}))
     options = {**wish.options, "kind": "isoflop", "tokenizer": "bytes"}
     if "spend" not in wish.given:
         options["spend"] = SPEND

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from budgetplan.cli.calibrated import anew, onward, runs
-from budgetplan.cli.calibrated.asked import KEPT, Wish, told
+from budgetplan.cli.calibrated.asked import Wish, kept, told
 from budgetplan.cli.screen import console, emit_json, warn
 from budgetplan.core.errors import BadValue, UserError
 from budgetplan.core.units import show
@@ -126,8 +126,9 @@ def refuse_output(wish: Wish) -> None:
 def _campaign(wish: Wish, plan: Plan, designs: Sequence[Design], *, allowance: float) -> Campaign:
     from budgetplan.calibrate.campaign import Campaign, parts_of
 
-    kept = {name: wish[name] for name in KEPT if wish[name] is not None}
-    return Campaign(plan=plan, options=kept, allowance=allowance, parts=parts_of(list(designs)))
+    return Campaign(
+        plan=plan, options=kept(wish), allowance=allowance, parts=parts_of(list(designs))
+    )
 
 
 def _show_designs(designs: Sequence[Design], asked: Asked) -> None:
