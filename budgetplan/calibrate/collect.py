@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from budgetplan.calibrate.allowance import flops_per_sequence
 from budgetplan.calibrate.kinds.kind import KindName, Outcome
-from budgetplan.calibrate.run_folder import RunFolder
+from budgetplan.calibrate.run_folder import OtherSpec, RunFolder
 from budgetplan.calibrate.spec import RunSpec
 from budgetplan.calibrate.store import Store
 from budgetplan.core.counting import COUNTINGS, Counting
@@ -57,14 +57,34 @@ class Row:
         return found | {"tokens": float(self.tokens), "loss": self.loss}
 
 
-def outcomes(store: Store, *, kind: KindName | None = None) -> list[Outcome]:
-    """Return every run of the store that ended, smallest first."""
+def outcomes(
+    store: Store, *, kind: KindName | None = None, tell: Callable[[str], None] | None = None
+) -> list[Outcome]:
+    """Return every run of the store that ended, smallest first.
+
+    Args:
+        store: of the runs.
+        kind: of those wanted; None: all.
+        tell: told of each run that another version of budgetplan planned, which is left out.
+
+    Raises:
+        OtherSpec: there is such a run, and nobody to tell.
+    """
     found = []
     for run in store.runs():
         result = run.result
-        if result is not None and kind in (None, run.spec.kind):
-            where = surroundings(run) if run.spec.kind == "throughput" else {}
-            found.append(Outcome(spec=run.spec, result=result, surroundings=where))
+        if result is None:
+            continue
+        try:
+            spec = run.spec
+        except OtherSpec as other:
+            if tell is None:
+                raise
+            tell(f"{other.problem}: left out")
+            continue
+        if kind in (None, spec.kind):
+            where = surroundings(run) if spec.kind == "throughput" else {}
+            found.append(Outcome(spec=spec, result=result, surroundings=where))
     return sorted(found, key=lambda each: (each.spec.tokens, each.id))
 
 

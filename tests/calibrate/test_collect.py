@@ -16,6 +16,7 @@ from budgetplan.calibrate.collect import HEADER, as_csv, measurements, of_kind, 
 from budgetplan.calibrate.fake import Fake
 from budgetplan.calibrate.kinds.kind import Outcome
 from budgetplan.calibrate.result import Evaluation, Result
+from budgetplan.calibrate.run_folder import OtherSpec
 from budgetplan.calibrate.spec import RunSpec
 from budgetplan.calibrate.store import Store
 from budgetplan.cli.app import main
@@ -47,6 +48,20 @@ def test_every_milestone_of_a_constant_run_is_a_run() -> None:
     found = list(rows([ended()]))
     assert [row.tokens for row in found] == [5120, 10240]
     assert [row.loss for row in found] == pytest.approx([2 + 100 / 5120**0.5, 2 + 100 / 10240**0.5])
+
+
+def test_runs_that_an_older_version_planned_are_left_out_and_told(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    result = ended().result
+    for seed in (0, 1):
+        store.add(spec(seed=seed)).finish(result)
+    old = store.add(spec(seed=1)).path / "spec.json"
+    old.write_text(json.dumps({**json.loads(old.read_text()), "version": 1}))
+    told: list[str] = []
+    assert [each.spec.seed for each in outcomes(store, tell=told.append)] == [0]
+    assert told == [f"{old}: a spec of version 1, older than 2: left out"]
+    with pytest.raises(OtherSpec):
+        outcomes(store)
 
 
 def test_a_decaying_run_counts_only_at_its_end() -> None:

@@ -124,7 +124,8 @@ def collect(wish: Wish) -> int:
     from budgetplan.calibrate.collect import as_csv, of_kind, outcomes, rows
 
     kinds = wish.kinds if "kind" in wish.given else ()
-    ended = [each for each in of_kind(outcomes(_store(wish)), kinds) if any(rows([each]))]
+    found = of_kind(outcomes(_store(wish), tell=warn), kinds)
+    ended = [each for each in found if any(rows([each]))]
     campaign = _campaign(wish)
     law = campaign.plan.law if campaign else None
     text = as_csv(ended, counting=law.counting if law else "with_head")
@@ -169,8 +170,11 @@ def cancel(wish: Wish) -> int:
     from budgetplan.cli.calibrated import runs
 
     _store(wish)
-    if not runs.tickets(wish.folder):
+    tickets = runs.tickets(wish.folder)
+    if not tickets:
         raise BadValue(f"{wish.folder} has no launch to cancel", "See calibrate status.")
+    for ticket in tickets:  # those who only wait for other workers start none in their place
+        ticket.cancel()
     found = runs.living(wish.folder)
     for ticket, launcher, _ in found:
         launcher.cancel(ticket)

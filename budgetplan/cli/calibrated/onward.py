@@ -98,4 +98,6 @@ def ended(folder: Path) -> tuple[Outcome, ...]:
     from budgetplan.calibrate.collect import outcomes
     from budgetplan.calibrate.store import Store
 
-    return tuple(outcomes(Store(folder))) if (folder / "runs").is_dir() else ()
+    if not (folder / "runs").is_dir():
+        return ()
+    return tuple(outcomes(Store(folder), tell=lambda text: None))  # told when all are judged

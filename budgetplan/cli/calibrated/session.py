@@ -173,7 +173,7 @@ def judged(campaign: Campaign, store: Store, asked: Asked) -> tuple[Verdict, ...
     from budgetplan.calibrate.kinds.kind import kinds
 
     own = set(campaign.runs)
-    ended = [each for each in outcomes(store) if each.id in own]
+    ended = [each for each in outcomes(store, tell=warn) if each.id in own]
     found: list[Verdict] = []
     problems: list[UserError] = []
     for part in campaign.parts:
