@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from budgetplan.calibrate.kept import tokens_of
 from budgetplan.calibrate.readers.reader import GUESS, BadData, Shard, readers
+from budgetplan.core.errors import BadValue
+from budgetplan.core.units import quantity
 
 PREFIX = "synthetic:"
 VERSION = 2  # of the way to draw: other tokens are another file
@@ -46,17 +48,19 @@ class Process:
         kind, _, rest = name.removeprefix(PREFIX).partition("?")
         arguments = dict(parse_qsl(rest))
         try:
-            numbers = {key: int(float(value)) for key, value in arguments.items()}
+            numbers = {
+                key: int(quantity(value, what=key, zero=True)) for key, value in arguments.items()
+            }
             if kind not in ("markov", "zipf") or numbers.keys() - {"vocab", "tokens", "seed"}:
                 raise ValueError
             process = cls(kind=kind, **numbers)
             most = LARGEST_MARKOV if kind == "markov" else 2**16
             if not 2 <= process.vocab <= most or process.tokens < 2 or process.seed < 0:
                 raise ValueError
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, BadValue):
             raise BadData(
                 f"{name}: no such source",
-                f"Write it like {PREFIX}markov?vocab=32&tokens=1e6&seed=0, or with zipf. A "
+                f"Write it like {PREFIX}markov?vocab=32&tokens=1M&seed=0, or with zipf. A "
                 f"vocabulary has 2 to {LARGEST_MARKOV:,} tokens, of zipf 65,536.",
             ) from None
         return process
