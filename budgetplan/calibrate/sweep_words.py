@@ -78,10 +78,11 @@ def _beyond(found: Swept, edge: str) -> str:
     if not new:
         return f"the lowest point lies at the {edge}, and there is none beyond it"
     what = "learning rate" if "rate" in edge else "batch"
-    return (
+    words = (
         f"the lowest point lies at the {edge} tried: the best was not seen, and the plan keeps its"
         f" {what}; next: {what} {new.pop():.3g}, which the same command adds when run again"
     )
+    return f"{words} (smaller batches take more steps)" if edge == "lowest batch" else words
 
 
 def _beta2(found: Swept) -> list[str]:

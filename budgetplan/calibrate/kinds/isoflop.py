@@ -105,6 +105,11 @@ class IsoFlop:
         scores = judged(ended, prior(asked), counting=counting, method=method)
         believed = scores[0].log_score >= scores[1].log_score if scores else True
         notes = [*found.notes, *ill(outcomes)]
+        if method == "ensemble":
+            notes.append(
+                f"more than {posterior.MOST:,} losses: fitted by an ensemble, which takes the"
+                " milestones of a run for independent"
+            )
         return _verdict(asked, found, ended, scores=scores, believed=believed, notes=notes)
 
 
