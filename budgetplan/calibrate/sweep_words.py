@@ -7,6 +7,8 @@ import math
 from budgetplan.calibrate.swept import NOISE, Swept, significant
 from budgetplan.core.estimate import Estimate
 
+FEW = 3  # points that are named one by one
+
 
 def headline(found: Swept) -> str:
     """Return what the middle loses, and where the best lies."""
@@ -43,7 +45,7 @@ def notes(found: Swept) -> list[str]:
     words = []
     if surface is not None:
         words += [_beyond(found, edge) for edge in found.edges]
-        if set(surface.edges) - set(found.edges):
+        if significant(surface) and set(surface.edges) - set(found.edges):
             words.append("the lowest point lies next to points that did not finish")
         if not significant(surface):
             words.append(
@@ -58,16 +60,22 @@ def notes(found: Swept) -> list[str]:
     if found.sweep.limited:
         words.append(_rules_words(found))
     seeds = len(found.losses.get(at, ()))
-    words.append(
-        f"noise of a run: {found.noise:.2%} of loss, from {seeds} seeds of the middle and an"
-        f" assumption of {NOISE:.1%}"
-    )
-    for each, why in sorted(found.lost.items()):
-        words.append(
-            f"learning rate {each.learning_rate:.3g}, batch {each.batch}, beta2 {each.beta2:g}:"
-            f" {why}"
-        )
+    told = f"from {seeds} seeds of the middle and an" if seeds > 1 else "an"
+    words.append(f"noise of a run: {found.noise:.2%} of loss, {told} assumption of {NOISE:.1%}")
+    words += _lost(found)
     return words
+
+
+def _lost(found: Swept) -> list[str]:
+    """Return which points did not finish: each of a few, of many how they lie."""
+    if len(found.lost) > FEW:
+        rates = sorted({each.learning_rate for each in found.lost})
+        ends = f"{rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) > 1 else f"{rates[0]:.3g}"
+        return [f"{len(found.lost)} points did not finish, at learning rates {ends}: see status"]
+    return [
+        f"learning rate {each.learning_rate:.3g}, batch {each.batch}, beta2 {each.beta2:g}: {why}"
+        for each, why in sorted(found.lost.items())
+    ]
 
 
 def _beyond(found: Swept, edge: str) -> str:

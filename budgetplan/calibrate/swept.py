@@ -43,16 +43,26 @@ class Swept:
 
     @property
     def edges(self) -> tuple[str, ...]:
-        """Where the lowest point lies at the edge of all that was tried, runs that diverged too."""
+        """Where the lowest point lies at the edge of all that was tried, runs that diverged too.
+
+        None where the differences are noise: any point may be lowest then.
+        """
+        if self.bowl is None or not significant(self.bowl):
+            return ()
         tried = [each for each in [*self.losses, *self.lost] if each.beta2 == self.middle.beta2]
         ended = [each for each in self.losses if each.beta2 == self.middle.beta2]
         found = []
-        for edge in self.bowl.edges if self.bowl else ():
+        for edge in self.bowl.edges:
             end = max if "highest" in edge else min
             place = 0 if "rate" in edge else 1
             if end(each[place] for each in tried) == end(each[place] for each in ended):
                 found.append(edge)
         return tuple(found)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether every run at the middle diverged."""
+        return self.middle not in self.losses and "diverged" in self.lost.get(self.middle, "")
 
     @property
     def best(self) -> Point:

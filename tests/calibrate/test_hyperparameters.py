@@ -193,7 +193,7 @@ def test_runs_that_diverge_leave_the_advised_point_where_it_is(
     found = Hyperparameters().verdict(asked, runs)
     assert found.basin is not None
     assert found.basin.advised == (at.learning_rate, at.batch)
-    assert any("diverged, the loss is nan" in note for note in found.notes)
+    assert any("6 points did not finish" in note for note in found.notes)
     # What diverged is no edge: nothing lies beyond it to be tried.
     assert not any("next: learning rate" in note for note in found.notes)
     assert "lost" in "\n".join(people.basin(found.basin))
@@ -208,6 +208,12 @@ def test_an_advised_point_that_diverges_is_the_verdict(
                 trainer)  # fmt: skip
     found = Hyperparameters().verdict(asked, runs)
     assert "diverged" in found.headline
+    [refuted] = found.findings
+    assert refuted.contradicts  # though half the rate is inside the rules' interval
+    assert refuted.beyond == pytest.approx(2.0, rel=1e-5)
+    planned = asked.plan.stage.run.learning_rate
+    assert planned is not None
+    assert found.figures["learning_rate"].value == pytest.approx(planned / 2, rel=1e-5)
     assert f"learning rate {0.5 * at.learning_rate:.3g}" in found.headline
 
 

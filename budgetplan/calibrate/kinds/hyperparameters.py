@@ -23,6 +23,7 @@ from budgetplan.calibrate.sweep import Sweep, point_of, sweep
 from budgetplan.calibrate.sweep_words import headline, notes
 from budgetplan.calibrate.swept import Swept, significant, swept
 from budgetplan.core.errors import BadValue
+from budgetplan.core.estimate import Estimate
 from budgetplan.core.plan import Figure, figure
 from budgetplan.core.run import Run
 from budgetplan.core.units import show
@@ -141,6 +142,8 @@ def _transferred(asked: Asked, found: Swept) -> tuple[dict[str, Figure], tuple[F
     edge: then the optimum was not seen.
     """
     surface, planned = found.bowl, asked.plan.stage.figures
+    if found.diverged and not found.sweep.limited:
+        return _lowered(asked, found)
     if surface is None or found.sweep.limited or not significant(surface):
         return {}, ()
     runs = tuple(each.id for each in found.outcomes if each.finished)
@@ -162,6 +165,27 @@ def _transferred(asked: Asked, found: Swept) -> tuple[dict[str, Figure], tuple[F
                 by=f"{len(runs)} runs: {', '.join(runs)}",
                 note="the plan's value times best over advised at the proxy")  # fmt: skip
     return figures, tuple(findings)
+
+
+def _lowered(asked: Asked, found: Swept) -> tuple[dict[str, Figure], tuple[Finding, ...]]:
+    """Return the plan's learning rate lowered, where the rules' own diverges at the proxy.
+
+    However wide the rules' interval: their best value was tried, and trains nothing.
+    """
+    own = asked.plan.stage.figures.get("learning_rate")
+    rates = [each.learning_rate / found.middle.learning_rate for each in found.losses]
+    if own is None or isinstance(own.value, str) or max(rates) >= 1:
+        return {}, ()
+    value = float(own.value) if own.origin != "measured" else ruled(asked, "learning_rate")
+    runs = tuple(each.id for each in found.outcomes)
+    best = found.best.learning_rate / found.middle.learning_rate
+    measured = Estimate(value * best, bounds=(value * min(rates), value * max(rates)))
+    refuted = Finding(name="learning_rate", unit=own.unit, planned=own, measured=measured,
+                      beyond=1 / max(rates), runs=runs)  # fmt: skip
+    moved = figure(measured, origin="measured", unit=own.unit, by=f"{len(runs)} runs:"
+                   f" {', '.join(runs)}", note="the advised one diverges at the proxy; interval:"
+                   " learning rates that did not")  # fmt: skip
+    return {"learning_rate": moved}, (refuted,)
 
 
 def ruled(asked: Asked, name: str) -> float:
