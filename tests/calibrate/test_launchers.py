@@ -380,6 +380,19 @@ def test_a_launch_waits_for_the_runs_that_another_one_makes(tmp_path: Path) -> N
     list(first.watch(pause=0.05))
 
 
+def test_a_launch_that_waited_for_workers_that_died_goes_on_in_their_place(tmp_path: Path) -> None:
+    first, (run,) = started(tmp_path, runs=1, workers=1, trainer=f"{LAW},pause=0.03,save_every=2")
+    until(lambda: len(run.records()) > 4)
+    second = Pool(work=first.work, launcher=Local(workers=1, gpus=()))
+    assert second.start()
+    watched = second.watch(pause=0.05)
+    until(lambda: next(watched).over)
+    os.kill(int(run.attempts()[0].holder["pid"]), signal.SIGKILL)
+    list(watched)
+    assert run.state == "finished"
+    assert [each.ending for each in run.attempts()] == ["", "finished"]
+
+
 def test_a_launch_that_was_cancelled_from_elsewhere_starts_no_workers_anew(tmp_path: Path) -> None:
     making, runs = started(tmp_path, runs=2, workers=2, trainer=f"{LAW},pause=0.05")
     until(lambda: all(run.records() for run in runs))
