@@ -99,10 +99,11 @@ def perform(todo: Work, ids: Sequence[str], *, stop: Stop) -> Tally:
     from budgetplan.calibrate.sinks.sink import watching
 
     store = Store(todo.store)
+    lost: set[str] = set()
 
     @contextlib.contextmanager
     def watchers(run: RunFolder) -> Iterator[None]:
-        with watching(run, names=todo.sinks, tell=_tell):
+        with watching(run, names=todo.sinks, tell=_tell, lost=lost):
             yield
 
     with telling(_tell):

@@ -14,7 +14,8 @@ import pytest
 from budgetplan.calibrate.run_folder import RunFolder
 from budgetplan.calibrate.sinks.sink import sinks, watching
 from budgetplan.calibrate.spec import RunSpec
-from budgetplan.calibrate.work import work
+from budgetplan.calibrate.work import Stop, work
+from budgetplan.calibrate.worker import Work, perform
 from budgetplan.core.errors import MissingPackage, UnknownName
 from tests.calibrate.worlds import fake, store_of
 
@@ -90,6 +91,25 @@ def test_a_sink_that_does_not_open_or_close_stops_nothing(
     assert tally.made == [run.id]
     assert len(told) == 1
     assert told[0].endswith("RuntimeError: nobody is logged in")
+
+
+def test_a_sink_that_did_not_open_is_not_tried_for_every_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """W&B takes a minute and a half to find that its service cannot be reached."""
+    tried = []
+
+    def init(**_: Any) -> None:
+        tried.append(True)
+        raise TimeoutError
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    _, runs = store_of(tmp_path, 3)
+    names = tuple(run.id for run in runs)
+    todo = Work(store=str(tmp_path), ids=names, trainer="fake:besiroglu2024", sinks=("wandb",))
+    assert perform(todo, names, stop=Stop()).made == list(names)
+    assert tried == [True]
+    assert "wandb is left out from run" in capsys.readouterr().err
 
 
 def test_a_sink_that_is_not_there_is_named_before_and_stops_no_run(

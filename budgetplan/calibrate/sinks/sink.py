@@ -53,10 +53,11 @@ class Watchers:
         self._tell = tell
         self._open: dict[str, Sink] = {}
 
-    def open(self, name: str) -> None:
-        """Open a sink, or tell why not."""
-        with self._told(f"{name} is left out of run {self.run.id}"):
+    def open(self, name: str) -> bool:
+        """Open a sink, or tell why not, and return whether it is open."""
+        with self._told(f"{name} is left out from run {self.run.id} on"):
             self._open[name] = sinks[name](self.run)
+        return name in self._open
 
     def hear(self, record: dict[str, Any]) -> None:
         """Hand a record on; a sink that fails hears no more."""
@@ -86,12 +87,26 @@ class Watchers:
 
 @contextlib.contextmanager
 def watching(
-    run: RunFolder, *, names: Sequence[str], tell: Callable[[str], None]
+    run: RunFolder,
+    *,
+    names: Sequence[str],
+    tell: Callable[[str], None],
+    lost: set[str] | None = None,
 ) -> Iterator[Watchers]:
-    """Within this, the named sinks hear every record of the run."""
+    """Within this, the named sinks hear every record of the run.
+
+    Args:
+        run: that is made.
+        names: of the sinks.
+        tell: says in a line what fails.
+        lost: sinks that did not open for a former run, and are not tried again, for a service that
+            cannot be reached may take minutes to say so; those that do not open now are added.
+    """
     watchers = Watchers(run, tell=tell)
+    lost = set() if lost is None else lost
     for name in names:
-        watchers.open(name)
+        if name not in lost and not watchers.open(name):
+            lost.add(name)
     run.listeners.append(watchers.hear)
     try:
         yield watchers
