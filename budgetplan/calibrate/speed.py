@@ -20,6 +20,7 @@ from budgetplan.core.errors import BadValue
 from budgetplan.core.estimate import Estimate
 
 UNSEEN = 0.03  # of the speed: heat, clocks and stragglers that minutes do not show; an assumption
+UNREPEATED = 0.1  # the same for a batch of one run, whose scatter nobody knows; an assumption
 PER_OCTAVE = 0.05  # the same for every doubling of size from the measured shape to the planned one
 MORE_CARDS = 0.8  # the low end where the plan has more cards than were measured: an assumption
 NEAR = 0.5  # of the best speed: batches whose runs tell of the scatter of the best
@@ -93,7 +94,7 @@ def speed(ended: Sequence[Outcome], asked: Asked) -> Speed:
     spec, stage = runs[0].spec, asked.plan.stage
     own = flops_per_sequence(spec) / spec.seq_len
     wanted = stage.sequence_flops / (stage.run.seq_len or 1)
-    error = _t(freedom) * scatter / math.sqrt(len(runs)) if scatter is not None else 0.0
+    error = _t(freedom) * scatter / math.sqrt(len(runs)) if scatter is not None else UNREPEATED
     width = math.hypot(UNSEEN, error) + PER_OCTAVE * abs(math.log2(wanted / own))
     more = (stage.run.gpus or 1) > cards
     reached = math.exp(center) / cards

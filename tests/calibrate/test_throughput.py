@@ -198,8 +198,11 @@ def _sequence(spec: RunSpec) -> float:
 
 
 def test_one_run_of_each_batch_is_said_to_tell_no_scatter(folder: Path) -> None:
-    found = verdict(asked_on_card(folder), 1e14)
-    assert any("no batch was measured twice" in note for note in found.notes)
+    asked = asked_on_card(folder)
+    assert any("no batch was measured twice" in note for note in verdict(asked, 1e14).notes)
+    alone, thrice = (speed(measured(asked, *each), asked).planned for each in ([1e14], 3 * [1e14]))
+    assert alone.bounds and thrice.bounds
+    assert alone.bounds[1] / alone.best > thrice.bounds[1] / thrice.best
 
 
 def test_speed_is_of_one_card_however_many_made_the_run_or_are_in_the_machine(

@@ -10,7 +10,14 @@ from budgetplan.calibrate.costs import costs
 from budgetplan.calibrate.kinds.kind import Asked, Design, Device, Outcome, Verdict, kinds, usable
 from budgetplan.calibrate.pilots import rungs
 from budgetplan.calibrate.spec import RunSpec
-from budgetplan.calibrate.speed import MORE_CARDS, UNSEEN, Speed, following, speed
+from budgetplan.calibrate.speed import (
+    MORE_CARDS,
+    UNREPEATED,
+    UNSEEN,
+    Speed,
+    following,
+    speed,
+)
 from budgetplan.core.architecture import Architecture
 from budgetplan.core.estimate import Estimate
 from budgetplan.core.units import show, show_bytes
@@ -191,7 +198,7 @@ def _certain(found: Speed, asked: Asked) -> list[str]:
     """Return what the interval rests on, and what is in no number."""
     words = []
     if found.scatter is None:
-        words.append("no batch was measured twice: how much its speed scatters is not known")
+        words.append(f"no batch was measured twice: {UNREPEATED:.0%} are assumed for its scatter")
     else:
         words.append(
             f"{len(found.runs)} runs of this batch; runs of one batch scatter by"
