@@ -9,29 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from budgetplan.calibrate import ranks, trainers
-from budgetplan.calibrate.durable import StoreError
+from budgetplan.calibrate import trainers
 from budgetplan.calibrate.launchers.launcher import Report, Start, Ticket, build, launchers
 from budgetplan.calibrate.launchers.local import Local, pool
-from budgetplan.calibrate.launchers.slurm import (
-    Slurm,
-    Task,
-    parse_rows,
-    parse_sacct,
-    parse_scontrol,
-    report,
-)
+from budgetplan.calibrate.launchers.slurm import Slurm
 from budgetplan.calibrate.pool import Pool
-from budgetplan.calibrate.result import Interrupted, Killed, Result
-from budgetplan.calibrate.run_folder import RunFolder
+from budgetplan.calibrate.result import Result
 from budgetplan.calibrate.worker import Work
-from budgetplan.core.errors import BadValue, UnknownName, UserError
+from budgetplan.core.errors import BadValue, UnknownName
 from tests.calibrate.worlds import store_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -303,69 +294,6 @@ def test_a_folder_without_a_launch_is_told(tmp_path: Path) -> None:
         Ticket.read(tmp_path)
 
 
-# --- what Slurm says ---
-
-# As scontrol 22.05 prints them, shortened: one line for each task, the waiting ones in one.
-SCONTROL = """\
-JobId=12 ArrayJobId=12 ArrayTaskId=2-9%4 JobName=b JobState=PENDING Reason=Resources ExitCode=0:0
-JobId=13 ArrayJobId=12 ArrayTaskId=0 JobName=b JobState=FAILED Reason=NonZeroExitCode ExitCode=137:0
-JobId=14 ArrayJobId=12 ArrayTaskId=1 JobName=b JobState=RUNNING Reason=None ExitCode=0:0
-"""
-
-
-def test_scontrol_is_read() -> None:
-    assert parse_scontrol(SCONTROL) == {
-        "0": Task(task="0", state="FAILED", code=137, reason="NonZeroExitCode"),
-        "1": Task(task="1", state="RUNNING", reason="None"),
-    }
-
-
-def test_rows_of_squeue_and_sacct_are_read() -> None:
-    rows = "12_3|PENDING||Resources\n12_1|RUNNING||None\n"
-    assert [each.state for each in parse_rows(rows)] == ["PENDING", "RUNNING"]
-    sacct = "12_0|REQUEUED|0:0\n12_0|COMPLETED|0:0\n12_1|CANCELLED by 0|0:15\n12_1.batch|X|0:0\n"
-    tasks = parse_sacct(sacct)
-    assert tasks["0"].state == "COMPLETED", "the last word counts"
-    assert tasks["1"] == Task(task="1", state="CANCELLED", signal=15)
-    killed = parse_sacct("12_0|FAILED|9:0\n")["0"]  # as sacct 22.05 tells of exit code 137
-    assert "killed by SIGKILL" in report([killed]).deaths[0]
-
-
-@pytest.mark.parametrize(
-    ("task", "words"),
-    [
-        (Task(task="4", state="FAILED", code=137), "killed by SIGKILL (out of memory?) (FAILED)"),
-        (Task(task="4", state="OUT_OF_MEMORY", signal=9), "SIGKILL (out of memory?) (OUT_OF_M"),
-        (Task(task="4", state="TIMEOUT"), "task 4 ended as TIMEOUT"),
-        (Task(task="4", state="NODE_FAIL"), "task 4 ended as NODE_FAIL"),
-        (Task(task="4", state="PREEMPTED", code=75), "pre-empted, and is not queued again"),
-        (Task(task="4", state="FAILED", code=75), "interrupted too often"),
-        (Task(task="4", state="FAILED", code=1), "ended as FAILED with exit code 1"),
-    ],
-)
-def test_a_task_that_died_is_told(task: Task, words: str) -> None:
-    assert words in report([task]).deaths[0]
-    assert report([task]).over
-
-
-def test_tasks_that_work_and_wait_are_counted() -> None:
-    tasks = [
-        Task(task=str(number), state=state, reason=reason, code=code)
-        for number, (state, reason, code) in enumerate([
-            ("RUNNING", "None", 0), ("COMPLETING", "None", 0), ("PENDING", "Resources", 0),
-            ("PENDING", "QOSMaxJobsPerUserLimit", 0), ("COMPLETED", "None", 0),
-            ("FAILED", "NonZeroExitCode", 3), ("CANCELLED", "None", 0),
-        ])
-    ]  # fmt: skip
-    assert report(tasks) == Report(
-        working=2,
-        waiting=2,
-        spent=True,
-        cancelled=True,
-        remarks=("task 3 waits: QOSMaxJobsPerUserLimit",),
-    )
-
-
 def test_a_launch_waits_for_the_runs_that_another_one_makes(tmp_path: Path) -> None:
     first, runs = started(tmp_path, runs=2, workers=2, trainer=f"{LAW},pause=0.03")
     until(lambda: all(run.state == "running" for run in runs))
@@ -381,9 +309,10 @@ def test_a_launch_waits_for_the_runs_that_another_one_makes(tmp_path: Path) -> N
 
 
 def test_a_launch_that_waited_for_workers_that_died_goes_on_in_their_place(tmp_path: Path) -> None:
-    first, (run,) = started(tmp_path, runs=1, workers=1, trainer=f"{LAW},pause=0.03,save_every=2")
-    until(lambda: len(run.records()) > 4)
-    second = Pool(work=first.work, launcher=Local(workers=1, gpus=()))
+    slow = f"{LAW},pause=1,save_every=1"
+    first, (run,) = started(tmp_path, runs=1, workers=1, trainer=slow)
+    until(lambda: run.checkpoint_path.exists())
+    second = Pool(work=replace(first.work, trainer=LAW), launcher=Local(workers=1, gpus=()))
     assert second.start()
     watched = second.watch(pause=0.05)
     until(lambda: next(watched).over)
@@ -404,76 +333,6 @@ def test_a_launch_that_was_cancelled_from_elsewhere_starts_no_workers_anew(tmp_p
     assert making._round == 1
     assert [run.state for run in runs] == ["interrupted"] * 2
     assert runs[1].checkpoint_path.exists()
-
-
-# --- several processes for a run ---
-
-
-def test_the_command_of_a_run_on_several_cards(tmp_path: Path) -> None:
-    _, (run,) = store_of(tmp_path, 1)
-    words = ranks.command(run, name="real", ranks=4, python="python")
-    assert words[:5] == ["python", "-m", "torch.distributed.run", "--standalone",
-                         "--nproc-per-node=4"]  # fmt: skip
-    assert words[5:] == ["-m", "budgetplan.calibrate.ranks", str(tmp_path), run.id,
-                         "--trainer", "real"]  # fmt: skip
-    with_sinks = ranks.command(run, name="real", ranks=4, python="python", sinks=["wandb"])
-    assert with_sinks == [*words, "--sink=wandb"]
-
-
-def test_only_rank_0_writes(tmp_path: Path) -> None:
-    _, (run,) = store_of(tmp_path, 1)
-    other = ranks.Silent(run.path)
-    other.append({"step": 1})
-    other.environment({"rank": 1})
-    assert sorted(path.name for path in run.path.iterdir()) == ["spec.json"]
-
-
-@pytest.mark.parametrize(
-    ("lines", "kind", "said"),
-    [
-        (["[rank1]: Traceback", "[rank1]: RuntimeError: it broke",
-          "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:"],
-         ranks.RanksFailed, "RuntimeError: it broke; see ranks.log"),
-        (["[rank0]: torch.OutOfMemoryError: CUDA out of memory."],
-         ranks.RanksFailed, "OutOfMemoryError: CUDA out of memory.; see ranks.log"),
-        (["[rank0]: budgetplan.core.errors.BadValue: 1 sequences, 2 processes"],
-         UserError, "1 sequences, 2 processes"),
-        (["[rank0]: budgetplan.calibrate.durable.StoreError: cannot write x: the disk is full"],
-         StoreError, "cannot write x: the disk is full"),
-        (["[rank1]: RuntimeError: Connection closed by peer",
-          "  traceback : Signal 9 (SIGKILL) received by PID 77"], Killed, "killed by SIGKILL"),
-        ([], ranks.RanksFailed, "torchrun ended with 1; see ranks.log"),
-    ],
-)  # fmt: skip
-def test_what_ranks_died_of(
-    tmp_path: Path, lines: list[str], kind: type[Exception], said: str
-) -> None:
-    log = tmp_path / "ranks.log"
-    former = "[rank0]: ValueError: of a former attempt\n"
-    log.write_text(former + "\n".join([*lines, "bye"]))
-    found = ranks.fault(log, 1, since=len(former))
-    assert type(found) is kind
-    assert said in str(found)
-
-
-def test_a_run_is_made_by_two_ranks_and_stops_when_asked(tmp_path: Path) -> None:
-    """The ranks of a fake run do not talk, so any start of two processes shows the handing over."""
-    _, (run,) = store_of(tmp_path, 1)
-    on_two = ranks.on_ranks(f"{LAW},pause=0.5", ranks=2)
-    answers = itertools.chain([False] * 2, itertools.repeat(True))
-    with run.lock():
-        with pytest.raises(Interrupted):
-            stopped(on_two, run, lambda: bool(run.records()) and next(answers))
-        assert 0 < len(run.metrics()) < 20
-        result = ranks.on_ranks(LAW, ranks=2)(run.spec, run)
-        run.finish(result)
-    steps = [each["step"] for each in run.records() if "loss" in each]
-    assert steps == list(range(1, 21))
-    assert not list(run.path.glob(".ranks*"))
-
-
-def stopped(train: Any, run: RunFolder, should_stop: Callable[[], bool]) -> None:
-    train(run.spec, run, should_stop=should_stop)
 
 
 def test_a_scheduler_is_asked_less_often_than_the_screen_is_drawn(tmp_path: Path) -> None:
