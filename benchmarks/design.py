@@ -5,12 +5,14 @@ Each world is a loss surface drawn about the published ones. The pilots are desi
 of each run and milestone, and an error of the form that grows with the excess over the best loss
 of the same compute. The law fitted to them gives an interval for the best size of a budget fifty
 times theirs; counted is how often it holds the truth. A standard IsoFLOP grid of 4 budgets by 5
-sizes, each point a run of its own, is then made as dear as it must be for intervals as narrow.
+sizes, each point a run of its own and fitted in the same way, is then made as dear as it must be
+for intervals as narrow.
 
-In 200 worlds the intervals held 92% of truths at 2% of the target's FLOPs (98% where the form is
-exactly right, 89% at twice the noise assumed); the grid needed 17% of them, 8.7 times as much, for
-intervals as narrow, most of it to come as near to the target. The best size itself it then knew
-better: root mean square error of log N* 0.30 against 0.39, and 0.51 at the pilots' cost.
+In 200 worlds the pilots, at 2% of the target's FLOPs, held 90% of truths where the losses follow a
+law and scatter, 86% where the form is off as on public runs, and 88% at twice the noise assumed. A
+grid as dear as the target itself, fifty times the pilots, was still wider: half width of log N*
+0.22 against 0.18, and 0.34 against 0.24. At the pilots' cost its best size was off by 0.16 against
+0.12, and by 0.36 against 0.20 (root mean square of log N*).
 
 Run from the root of a checkout: python -m benchmarks.design [WORLDS]
 """
