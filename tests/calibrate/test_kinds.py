@@ -17,6 +17,7 @@ from budgetplan.core.errors import BadValue, OutOfDomain
 from budgetplan.core.estimate import Estimate
 from budgetplan.core.plan import Figure
 from budgetplan.laws.law import law
+from budgetplan.plan.own_ladder import ladder_from
 from tests.calibrate.plans import asked_in, law_file, outcome, outcomes, with_allowance
 
 
@@ -48,6 +49,22 @@ def test_pilots_cost_what_the_design_says(folder: Path) -> None:
         assert spec.evaluate_at[-1] == spec.steps
         assert spec.warmup_tokens < spec.evaluate_at[0] * spec.batch_tokens
         assert spec.tokens <= 3e7
+
+
+def test_no_pilot_is_smaller_than_what_a_law_is_fitted_to(tmp_path: Path) -> None:
+    """A ladder that begins at 4,800 parameters: such runs would be refused after they were paid."""
+    sizes = ((8, 1, 1), (12, 1, 1), (16, 1, 2), (24, 2, 2), (32, 2, 2), (48, 2, 3), (72, 3, 4),
+             (112, 4, 4), (192, 5, 6), (256, 6, 8))  # fmt: skip
+    lines = [
+        f"- {{width: {width}, layers: {layers}, heads: {heads}, ffn: {3 * width}, vocab: 256,"
+        f" seq_len: 128, name: b{width}x{layers}}}"
+        for width, layers, heads in sizes
+    ]
+    own = tmp_path / "tiny.yaml"
+    own.write_text("\n".join(lines), encoding="utf-8")
+    asked = replace(with_allowance(asked_in(tmp_path), 1e14), ladder=ladder_from(own))
+    specs = IsoFlop().design(asked).specs
+    assert min(spec.architecture.params().counted("with_head") for spec in specs) >= 1e4
 
 
 def test_a_design_is_the_same_again_and_its_runs_keep_their_names(folder: Path) -> None:

@@ -34,6 +34,7 @@ from budgetplan.core.plan import LEVEL, Figure, figure
 from budgetplan.core.units import show
 from budgetplan.laws import interval
 from budgetplan.laws.fit import ensemble, posterior
+from budgetplan.laws.fit.measurements import SMALLEST
 from budgetplan.laws.fit.study import Study, study
 from budgetplan.plan.optimum import Optimum, optimum
 from budgetplan.plan.uncertainty import likely
@@ -141,7 +142,7 @@ def candidates(asked: Asked, *, counting: Counting) -> list[pilots.Pilot]:
             for ratio in pilots.RATIOS
             if asked.unique_tokens is None or ratio * rung.params[counting] <= asked.unique_tokens
         ]
-        if ratios:
+        if ratios and rung.params[counting] >= SMALLEST:  # less could not be fitted
             found.append(pilots.pilot(rung, asked, counting=counting, ratios=ratios))
     if not found:
         raise BadValue(

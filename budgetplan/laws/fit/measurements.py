@@ -17,6 +17,7 @@ from budgetplan.laws.fit.tables import NEEDED
 Floats = NDArray[np.float64]
 ENDED = {"crashed", "failed", "killed", "preempted", "preempting", "error", "oom", "diverged",
          "running", "cancelled", "canceled", "timeout"}  # fmt: skip
+SMALLEST = 1e4  # parameters, and tokens: less is a column in millions or billions
 DIVERGED = 1.02  # a loss above this many times the loss of guessing has learned nothing
 
 
@@ -139,13 +140,13 @@ def _judged(
                 f"line {runs.rows[negative[0]]}: {name} is {runs[name][negative[0]]:.4g}",
                 f"{hint}Sizes must be positive.",
             )
-    small = np.flatnonzero(runs["params"] < 1e4)
+    small = np.flatnonzero(runs["params"] < SMALLEST)
     if small.size:
         raise BadValue(
             f"line {runs.rows[small[0]]}: params is {runs['params'][small[0]]:g}, below any model",
             "If the column counts millions, name it 'params (M)'.",
         )
-    low = np.flatnonzero(runs["tokens"] < 1e4)
+    low = np.flatnonzero(runs["tokens"] < SMALLEST)
     if low.size:
         raise BadValue(
             f"line {runs.rows[low[0]]}: tokens is {runs['tokens'][low[0]]:g}, below any run",
