@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from signal import SIGABRT, SIGBUS, SIGFPE, SIGKILL, SIGSEGV, SIGTERM
 
@@ -65,8 +65,19 @@ def parse_sacct(text: str) -> dict[str, Task]:
     }
 
 
-def report(tasks: Iterable[Task], *, remarks: Sequence[str] = ()) -> Report:
-    """Return how the tasks are, in words."""
+def report(
+    tasks: Iterable[Task],
+    *,
+    remarks: Sequence[str] = (),
+    last_words: Callable[[Task], str] = lambda task: "",
+) -> Report:
+    """Return how the tasks are, in words.
+
+    Args:
+        tasks: of the array.
+        remarks: what to say besides.
+        last_words: of a task that ended with an error, from its log.
+    """
     working = waiting = 0
     deaths, spent, fault, cancelled = [], False, False, False
     said = list(remarks)
@@ -83,12 +94,12 @@ def report(tasks: Iterable[Task], *, remarks: Sequence[str] = ()) -> Report:
             spent = spent or task.code == SPENT
             fault = fault or task.code == FAULT
             if task.code != SPENT:
-                deaths.append(_death(task))
+                deaths.append(_death(task, last_words))
     return Report(working=working, waiting=waiting, deaths=tuple(deaths), spent=spent,
                   cancelled=cancelled, fault=fault, remarks=tuple(said))  # fmt: skip
 
 
-def _death(task: Task) -> str:
+def _death(task: Task, last_words: Callable[[Task], str]) -> str:
     if task.state == "PREEMPTED":
         return f"task {task.task} was pre-empted, and is not queued again by Slurm"
     if task.code == LATER:
@@ -96,5 +107,6 @@ def _death(task: Task) -> str:
     number = task.signal or (task.code - 128 if task.code > 128 else 0)
     if number:
         return f"task {task.task} {ending(-number)} ({task.state})"
-    how = "" if task.code == DONE else f" with exit code {task.code}"
-    return f"task {task.task} ended as {task.state}{how}"
+    if task.code == DONE:
+        return f"task {task.task} ended as {task.state}"
+    return f"task {task.task} {ending(task.code)}{last_words(task)}"

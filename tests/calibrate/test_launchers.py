@@ -18,7 +18,7 @@ import pytest
 from budgetplan.calibrate import trainers
 from budgetplan.calibrate.launchers.launcher import Report, Start, Ticket, build, launchers
 from budgetplan.calibrate.launchers.local import Local, pool
-from budgetplan.calibrate.launchers.slurm import Slurm
+from budgetplan.calibrate.launchers.slurm import Slurm, seconds_of_limit
 from budgetplan.calibrate.pool import Pool
 from budgetplan.calibrate.result import Result
 from budgetplan.calibrate.worker import Work
@@ -205,6 +205,21 @@ def test_torchrun_says_how_a_model_is_shared(monkeypatch: pytest.MonkeyPatch) ->
         trainers.trainer("real:zero")
 
 
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [("90", 5400), ("1:30", 90), ("2:00:05", 7205), ("1-0", 86400), ("1-12:30", 131400),
+     ("1-00:00:01", 86401), ("UNLIMITED", None)],
+)  # fmt: skip
+def test_a_time_limit_is_read_as_slurm_reads_it(time: str, seconds: float | None) -> None:
+    """As in the manual of sbatch, --time: minutes, minutes:seconds, days-hours ..."""
+    assert seconds_of_limit(time) == seconds
+
+
+def test_a_time_limit_that_is_only_warning_is_refused() -> None:
+    with pytest.raises(BadValue, match="hardly longer than the warning 60 s before"):
+        Slurm(time="1:00").prepare(work(), folder=FOLDER)
+
+
 # --- a local pool ---
 
 
@@ -311,7 +326,7 @@ def test_a_launch_waits_for_the_runs_that_another_one_makes(tmp_path: Path) -> N
 def test_a_launch_that_waited_for_workers_that_died_goes_on_in_their_place(tmp_path: Path) -> None:
     slow = f"{LAW},pause=1,save_every=1"
     first, (run,) = started(tmp_path, runs=1, workers=1, trainer=slow)
-    until(lambda: run.checkpoint_path.exists())
+    until(run.checkpoint_path.exists)
     second = Pool(work=replace(first.work, trainer=LAW), launcher=Local(workers=1, gpus=()))
     assert second.start()
     watched = second.watch(pause=0.05)

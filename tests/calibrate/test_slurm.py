@@ -231,4 +231,5 @@ def test_a_fault_that_stays_is_not_tried_again(tmp_path: Path) -> None:
     to_the_end(pool)
     assert pool._round == 1
     assert pool.report.fault
+    assert "could not go on: unknown law preset" in pool.deaths[0]
     assert run.state == "planned"

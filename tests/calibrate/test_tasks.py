@@ -42,11 +42,12 @@ def test_rows_of_squeue_and_sacct_are_read() -> None:
         (Task(task="4", state="NODE_FAIL"), "task 4 ended as NODE_FAIL"),
         (Task(task="4", state="PREEMPTED", code=75), "pre-empted, and is not queued again"),
         (Task(task="4", state="FAILED", code=75), "interrupted too often"),
-        (Task(task="4", state="FAILED", code=1), "ended as FAILED with exit code 1"),
+        (Task(task="4", state="FAILED", code=1), "task 4 ended with exit code 1: it broke"),
+        (Task(task="4", state="FAILED", code=2), "task 4 could not go on: it broke"),
     ],
 )
 def test_a_task_that_died_is_told(task: Task, words: str) -> None:
-    assert words in report([task]).deaths[0]
+    assert words in report([task], last_words=lambda _: ": it broke").deaths[0]
     assert report([task]).over
 
 

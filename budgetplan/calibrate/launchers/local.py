@@ -182,7 +182,11 @@ def _words(ticket: Ticket, number: int, code: int | None) -> str:
     """Return the last line of a worker that ended with an error."""
     if code is None or code < 0:
         return ""
-    log = Path(ticket.folder) / f"worker-{number + 1}.log"
+    return last_words(Path(ticket.folder) / f"worker-{number + 1}.log")
+
+
+def last_words(log: Path) -> str:
+    """Return the last line that a worker wrote, its error if it told one, after a colon."""
     with contextlib.suppress(OSError):
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         errors = [line for line in lines if line.startswith("error: ")][-1:] or lines[-1:]

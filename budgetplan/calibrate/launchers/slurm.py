@@ -25,6 +25,7 @@ from budgetplan.calibrate.launchers.launcher import (
     Ticket,
     launchers,
 )
+from budgetplan.calibrate.launchers.local import last_words
 from budgetplan.calibrate.tasks import parse_rows, parse_sacct, parse_scontrol, report
 from budgetplan.calibrate.worker import LATER, Work
 from budgetplan.core.errors import BadValue, UserError
@@ -89,13 +90,14 @@ class Slurm:
         Raises:
             SlurmError: Slurm cannot be reached.
         """
-        first = self._ask(ticket.jobs[0])
+        first = self._ask(ticket)
         if not (first.over or first.deaths):
             return first
         time.sleep(SETTLING)
-        return self._ask(ticket.jobs[0])
+        return self._ask(ticket)
 
-    def _ask(self, job: str) -> Report:
+    def _ask(self, ticket: Ticket) -> Report:
+        job, folder = ticket.jobs[0], Path(ticket.folder)
         states = parse_scontrol(_quietly(("scontrol", "show", "job", "-o", job)))
         queue = ("squeue", "--noheader", "--array", "--format=%i|%T||%r", f"--jobs={job}")
         states |= {each.task: each for each in parse_rows(_said(queue, missing=""))}
@@ -104,7 +106,11 @@ class Slurm:
             states = parse_sacct(_quietly(_sacct(job)))
             if not states:
                 remarks = (f"Slurm no longer knows job {job}: the folders of the runs tell",)
-        return report(states.values(), remarks=remarks)
+        return report(
+            states.values(),
+            remarks=remarks,
+            last_words=lambda task: last_words(folder / f"task-{task.task}.log"),
+        )
 
     def cancel(self, ticket: Ticket) -> None:
         """Ask the tasks to write a checkpoint and end, and take the waiting ones off the queue."""
@@ -216,13 +222,33 @@ def _quietly(words: Sequence[str]) -> str:
 
 
 def checked(slurm: Slurm) -> Slurm:
-    """Return the parameters if none of them could break out of the script.
+    """Return the parameters if none of them could break out of the script or end a task at once.
 
     Raises:
-        BadValue: one has a line break.
+        BadValue: one has a line break, or the time limit is hardly longer than its warning.
     """
     for name in ("partition", "account", "qos", "constraint", "reservation", "gres", "memory",
                  "time", "setup"):  # fmt: skip
         if "\n" in (getattr(slurm, name) or ""):
             raise BadValue(f"slurm: {name} has a line break", "Give one line.")
+    limit = seconds_of_limit(slurm.time) if slurm.time else None
+    if limit is not None and limit <= 2 * slurm.warning:
+        raise BadValue(
+            f"slurm: time={slurm.time} is hardly longer than the warning {slurm.warning} s before",
+            "Give a longer time, or a smaller warning.",
+        )
     return slurm
+
+
+def seconds_of_limit(time: str) -> float | None:
+    """Return Slurm's `MM`, `MM:SS`, `HH:MM:SS` or `D-HH[:MM[:SS]]` [s]; None for other words."""
+    days, dash, rest = time.rpartition("-")
+    parts = rest.split(":")
+    if not all(part.isdigit() for part in [*parts, *([days] if dash else [])]):
+        return None
+    numbers = [int(part) for part in parts]
+    if dash:
+        hours, minutes, seconds = [*numbers, 0, 0][:3]
+    else:
+        hours, minutes, seconds = {1: [0, *numbers, 0], 2: [0, *numbers]}.get(len(parts), numbers)
+    return int(days or 0) * 86400.0 + hours * 3600 + minutes * 60 + seconds
