@@ -41,6 +41,7 @@ from budgetplan.plan.uncertainty import likely
 
 Floats = NDArray[np.float64]
 FEWEST_RUNS = 4
+THIN = 3.0  # ratio of likelihoods below which evidence is barely worth a mention
 EVALUATION = 65536  # held-out tokens of a milestone, the same for every run
 FEWEST_HELD = 2**14  # where the smallest model is tiny
 
@@ -307,15 +308,24 @@ def headline(
     if planned is not None and not isinstance(planned.value, str):
         words += f", x{size.best / float(planned.value):.2f} of the plan's"
     if scores:
-        fitted, preset = scores
-        who = "the fitted law" if believed else "the plan's law"
-        words += (
-            f". Believe {who}: on the runs held out its error is"
-            f" {(fitted if believed else preset).error:.2%} of loss, the other's"
-            f" {(preset if believed else fitted).error:.2%}"
-        )
+        words += f". {believe(scores, believed=believed)}"
     regret = regret_permil(asked, found, wide)
     return words + f". Under the fitted law the planned split costs {regret:.2f} permil of loss."
+
+
+def believe(scores: tuple[Score, ...], *, believed: bool) -> str:
+    """Return which law to believe, and by how much more likely it made what was held out."""
+    fitted, preset = scores
+    who, one, other = (
+        ("the fitted law", fitted, preset) if believed else ("the plan's law", preset, fitted)
+    )
+    factor = math.exp(one.log_score - other.log_score)
+    thin = ", which is thin evidence," if factor < THIN else ""
+    return (
+        f"Believe {who}: it made the runs held out {factor:.2g} times as likely{thin} with losses"
+        f" {one.error:.2%} off where it promised {one.half_width:.2%}, the other's"
+        f" {other.error:.2%} where {other.half_width:.2%}"
+    )
 
 
 def regret_permil(asked: Asked, found: Study, wide: Optimum) -> float:

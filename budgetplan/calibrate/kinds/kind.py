@@ -131,7 +131,8 @@ class Score:
     law: str
     log_score: float  # mean log density of the held-out log losses; higher is better
     error: float  # root mean square of log loss
-    covered: float  # share inside their 90% interval
+    half_width: float  # of the 90% intervals of log loss, mean
+    covered: float  # share inside them
 
 
 @dataclass(frozen=True, kw_only=True)

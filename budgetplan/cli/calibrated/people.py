@@ -128,11 +128,19 @@ def _span(each: Figure, shown: Callable[[float], str], unit: float) -> str:
 
 def _scores(found: Verdict) -> Table:
     made = table(
-        "The largest runs held out, whole", "law", "error of loss", "inside 90%", "log score",
-        caption="The plan's law keeps its best size and exponents; its level of loss is fitted.",
+        "The largest runs held out, whole", "law", "error of loss", "promised", "inside 90%",
+        "log score",
+        caption="Promised: half of the 90% interval. The plan's law keeps its best size and"
+        " exponents; its level of loss is fitted.",
     )  # fmt: skip
     for each in found.scores:
-        made.add_row(each.law, f"{each.error:.2%}", f"{each.covered:.0%}", f"{each.log_score:+.2f}")
+        made.add_row(
+            each.law,
+            f"{each.error:.2%}",
+            f"{each.half_width:.2%}",
+            f"{each.covered:.0%}",
+            f"{each.log_score:+.2f}",
+        )
     return made
 
 
