@@ -37,6 +37,7 @@ def notes(answer: Answer) -> list[str]:
         *_crowded(answer),
         *_brief(answer),
         *_utilization(answer),
+        *_unpriced(answer),
         *_schedule(answer),
         *_foreign(answer),
         *_lent(answer),
@@ -186,6 +187,19 @@ def _utilization(answer: Answer) -> list[str]:
         return []
     known = "" if cost.precision in ("bf16", "fp16", "fp8") else f", nothing in {cost.precision}"
     return [f"The MFU is assumed: MosaicML measured {MFU_WORDS}{known}. State yours with --mfu."]
+
+
+def _unpriced(answer: Answer) -> list[str]:
+    """Return what the plan costs besides, as far as nobody has said it."""
+    cost = answer.cost
+    if cost is None:
+        return []
+    out = []
+    if cost.usd is None:
+        out.append(f"No price of {cost.gpu.name} is known: --usd-per-gpu-hour 2.5 states one.")
+    if cost.energy is None:
+        out.append(f"The power of {cost.gpu.name} is not known, so that its energy is not.")
+    return out
 
 
 def _worth(answer: Answer) -> str:

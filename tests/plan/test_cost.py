@@ -14,6 +14,7 @@ from budgetplan.core.budget import Budget
 from budgetplan.core.cards import gpu
 from budgetplan.core.units import show_bytes
 from budgetplan.flops.memory import memory_of_architecture, usable
+from budgetplan.plan import remarks
 from budgetplan.plan.cost import Cost, Room, cost
 from budgetplan.plan.planner import answer
 from budgetplan.plan.question import Question
@@ -127,3 +128,16 @@ def test_the_printed_memory_belongs_to_the_printed_micro_batch(
         assert memory["micro_batch"] * cards <= max(cards, found.steps.batch)
         printed = f"{show_bytes(own.total)} of 79.6 GiB on {cards:,} cards (FSDP, micro-batch "
         assert f"{printed}{memory['micro_batch']}," in shown
+
+
+@pytest.mark.parametrize(
+    ("card", "price", "power"),
+    [("h100", True, True), ("mi300x", False, True), ("h20", False, False)],
+)
+def test_money_and_energy_that_nobody_knows_are_said(card: str, price: bool, power: bool) -> None:
+    found = answer(Question(budget=Budget(gpu=gpu(card), gpus=8, flops=1e20)))
+    notes = " ".join(remarks.notes(found))
+    assert ("No price of" not in notes) == price
+    assert ("The power of" not in notes) == power
+    stated = Budget(gpu=gpu(card), gpus=8, flops=1e20, usd_per_hour=2.0)
+    assert "No price of" not in " ".join(remarks.notes(answer(Question(budget=stated))))
