@@ -42,7 +42,7 @@ def fit(
     method: Annotated[
         str,
         typer.Option(
-            help="ensemble, chinchilla, isoflop, parabola, envelope, data-constrained or"
+            help="ensemble, posterior, chinchilla, isoflop, parabola, envelope, data-constrained or"
             " hyperparameters; --methods explains them.",
             rich_help_panel=FIT,
         ),

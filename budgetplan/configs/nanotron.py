@@ -12,7 +12,7 @@ from typing import Any
 
 from budgetplan.configs.comments import declared
 from budgetplan.configs.document import Document
-from budgetplan.configs.reader import Told, readers
+from budgetplan.configs.reader import Told, readers, signs_in
 from budgetplan.configs.reading import Keys, Reading
 
 WHOSE = "nanotron"
@@ -37,13 +37,7 @@ class Nanotron:
 
     def recognizes(self, document: Document) -> int:
         """Count keys of its sections of tokens, parallelism and optimizer."""
-        tree = document.tree
-        if not isinstance(tree, Mapping) or not isinstance(tree.get("tokens"), Mapping):
-            return 0
-        found = sum(
-            isinstance(tree.get(section), Mapping) and key in tree[section]
-            for section, key in SIGNS
-        )
+        found = signs_in(document, under="tokens", signs=SIGNS)
         return found if found >= 4 else 0
 
     def read(self, document: Document, told: Told) -> Reading:

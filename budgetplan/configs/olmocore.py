@@ -13,7 +13,7 @@ from typing import Any
 
 from budgetplan.configs.document import Document
 from budgetplan.configs.olmocore_script import dumped, is_script
-from budgetplan.configs.reader import Told, readers
+from budgetplan.configs.reader import Told, readers, signs_in
 from budgetplan.configs.reading import Keys, Reading
 from budgetplan.core.architecture import Architecture
 
@@ -39,13 +39,7 @@ class OlmoCore:
         """Count keys of its train module, its trainer and its data loader."""
         if is_script(document):
             return 3 if re.search(r"\b\w*TrainModuleConfig\b", document.text) else 0
-        tree = document.tree
-        if not isinstance(tree, Mapping) or not isinstance(tree.get("train_module"), Mapping):
-            return 0
-        found = sum(
-            isinstance(tree.get(section), Mapping) and key in tree[section]
-            for section, key in SIGNS
-        )
+        found = signs_in(document, under="train_module", signs=SIGNS)
         return found if found >= 3 else 0
 
     def read(self, document: Document, told: Told) -> Reading:

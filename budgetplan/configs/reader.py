@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +40,16 @@ class Reader(Protocol):
 
 
 readers: Registry[Reader] = Registry("config reader", package="budgetplan.configs")
+
+
+def signs_in(document: Document, *, under: str, signs: Iterable[tuple[str, str]]) -> int:
+    """Return how many of the keys, by section, stand in a document with the section `under`."""
+    tree = document.tree
+    if not isinstance(tree, Mapping) or not isinstance(tree.get(under), Mapping):
+        return 0
+    return sum(
+        isinstance(tree.get(section), Mapping) and key in tree[section] for section, key in signs
+    )
 
 
 def recognize(document: Document) -> str | None:

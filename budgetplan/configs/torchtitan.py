@@ -7,12 +7,11 @@ Keys and defaults as in torchtitan/config/job_config.py and the dump of `debug.s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 
 from budgetplan.configs.comments import cards_needed, declared
 from budgetplan.configs.document import Document
 from budgetplan.configs.ranks import divided
-from budgetplan.configs.reader import Told, readers
+from budgetplan.configs.reader import Told, readers, signs_in
 from budgetplan.configs.reading import Keys, Reading
 
 WHOSE = "torchtitan"
@@ -42,13 +41,7 @@ class TorchTitan:
 
     def recognizes(self, document: Document) -> int:
         """Count sections and keys that torchtitan alone has."""
-        tree = document.tree
-        if not isinstance(tree, Mapping) or not isinstance(tree.get("training"), Mapping):
-            return 0
-        found = sum(
-            isinstance(tree.get(section), Mapping) and key in tree[section]
-            for section, key in SIGNS
-        )
+        found = signs_in(document, under="training", signs=SIGNS)
         return found if found >= 3 else 0
 
     def read(self, document: Document, told: Told) -> Reading:
