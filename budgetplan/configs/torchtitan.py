@@ -7,7 +7,6 @@ Keys and defaults as in torchtitan/config/job_config.py and the dump of `debug.s
 
 from __future__ import annotations
 
-
 from budgetplan.configs.comments import cards_needed, declared
 from budgetplan.configs.document import Document
 from budgetplan.configs.ranks import divided
