@@ -91,7 +91,7 @@ def _stage(answer: Answer) -> Stage:
         update={
             "flops": float(answer.spent),
             "flops_per_token": answer.rung.flops_per_token,
-            "loss": answer.loss,
+            "loss": answer.loss if _knows_loss(answer) else None,
         }
     )
     return Stage(
@@ -197,6 +197,11 @@ def _cut(answer: Answer, low: float, high: float) -> str:
     first, last = np.exp(answer.ladder.curve.log_params["total"][[0, -1]])
     cut = [word for word, end, limit in (("low", low, first), ("high", high, last)) if end == limit]
     return f"; {' and '.join(cut)}: the ladder ends first" if cut else ""
+
+
+def _knows_loss(answer: Answer) -> bool:
+    """Whether the loss is one of the law's own; a surface that was lent knows only differences."""
+    return answer.optimum is None or answer.optimum.loss is not None
 
 
 def _loss(answer: Answer, found: Optimum) -> dict[str, Figure]:

@@ -372,3 +372,10 @@ def test_serving_and_repeating_together_lie_between(laws: str) -> None:
     repeated_alone = plan_for(1e22, law=laws, unique_tokens=30e9)
     sizes = [each.rung.params["total"] for each in (served_alone, both, repeated_alone)]
     assert sizes[0] <= sizes[1] < sizes[2]
+
+
+def test_a_lent_surface_gives_the_plan_no_loss() -> None:
+    """nanochat2026 knows only the best size: a loss of another law's level would look like one."""
+    for name, known in (("nanochat2026", False), ("besiroglu2024", True)):
+        found = plan(answer(Question(budget=Budget(flops=1e20), law=name)))
+        assert (found.stage.run.loss is not None) == known == ("loss" in found.figures)
