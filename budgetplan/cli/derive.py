@@ -25,14 +25,14 @@ def derive(
         typer.Option("--params", help="Parameters, as 1.5B.", rich_help_panel=_MODEL),
     ] = None,
     counting: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--params-counting",
             metavar="CONVENTION",
-            help="What --params counts: total, non_embedding, kaplan, with_head, ...",
+            help="What --params counts: total, non_embedding, kaplan, ...; with_head unless given.",
             rich_help_panel=_MODEL,
         ),
-    ] = "with_head",
+    ] = None,
     vocab: Annotated[
         str | None,
         typer.Option("--vocab", help="Vocabulary, with --params.", rich_help_panel=_MODEL),
@@ -166,6 +166,7 @@ def derive(
         target,
         params=params,
         counting=counting,
+        usual="with_head",
         vocab=vocab,
         seq_len=seq_len,
         settings=settings or (),

@@ -22,13 +22,13 @@ def predict(
         str | None, typer.Option(help="Parameters, as 1.5B.", show_default=False)
     ] = None,
     counting: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--params-counting",
             metavar="CONVENTION",
-            help="What --params counts: total, non_embedding, kaplan, with_head, ...",
+            help="What --params counts: non_embedding, kaplan, with_head, ...; total unless given.",
         ),
-    ] = "total",
+    ] = None,
     tokens: Annotated[
         str | None, typer.Option(help="Training tokens, as 300B.", show_default=False)
     ] = None,
@@ -90,7 +90,7 @@ def predict(
         counting=counting,
         tokens=tokens,
         unique_tokens=unique_tokens,
-        laws=law or (REPETITION if unique_tokens else LAWS),
+        laws=(REPETITION if unique_tokens else LAWS) if law is None else law,
         seq_len=seq_len,
         settings=settings or (),
         allow_unverified=allow_unverified,

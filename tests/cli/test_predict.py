@@ -63,6 +63,8 @@ def test_counts_that_had_to_be_assumed_are_said(capsys: Captured) -> None:
         (["--params", "1B", "--tokens", "20B", "--unique-tokens", "1B", "--law", "besiroglu2024"],
          "knows nothing of repeated"),
         (["--params", "-1B", "--tokens", "20B"], "positive"),
+        (["--params", "1B", "--tokens", "20B", "--law", ""], "names no law"),
+        (["gpt2", "--tokens", "20B", "--params-counting", "kaplan"], "no effect on a TARGET"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(words: list[str], said: str, capsys: Captured) -> None:
@@ -78,3 +80,22 @@ def test_the_screen_fits(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> N
     out = capsys.readouterr().out
     assert [line for line in out.splitlines() if len(line) > 80] == []
     assert "Predicted loss" in out
+
+
+def test_every_direction_beyond_the_runs_is_on_the_screen(capsys: Captured) -> None:
+    # Kaplan et al. trained up to 1.5B parameters: 70B is 46 times as much, though no compute of
+    # theirs is stated. Gadre et al. trained up to 6.89B on up to 461B tokens.
+    words = ["--params", "70B", "--tokens", "1.4T", "--law", "kaplan2020_joint,gadre2024_rw"]
+    assert main(["predict", *words]) == 0
+    kaplan, gadre = (
+        line for line in capsys.readouterr().out.splitlines() if line.startswith(("kap", "gad"))
+    )
+    assert kaplan.rstrip().endswith("N 46x")
+    assert gadre.rstrip().endswith("N 10x, D 3x")
+
+
+def test_what_is_known_against_a_law_is_said(capsys: Captured) -> None:
+    answer = asked(capsys, "gpt2", "--tokens", "100B", "--unique-tokens", "1B")
+    (law,) = answer["laws"]  # type: ignore[misc]
+    assert any("8 to 10% too low" in note for note in law["notes"])
+    assert any(note.startswith("100 epochs: beyond 16") for note in law["notes"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from budgetplan.core import units
-from budgetplan.core.counting import COUNTINGS
+from budgetplan.core.counting import COUNTINGS, Counting
 from budgetplan.core.errors import BadValue, UnknownName
 from budgetplan.core.run import Run
 
@@ -20,17 +20,27 @@ def model_facts(
     target: str | None,
     *,
     params: str | None,
-    counting: str,
+    counting: str | None,
+    usual: Counting,
     vocab: str | None,
     seq_len: str | None,
     settings: Sequence[str],
 ) -> tuple[str, dict[str, Any]]:
     """Return the model's title, and what is known of it as fields of Run.
 
+    Args:
+        target: a preset, a config, code; or None.
+        params: a bare number of parameters; or None.
+        counting: what `params` counts, where the user said so.
+        usual: what it counts where not.
+        vocab: of a bare number.
+        seq_len: tokens of a sequence.
+        settings: NAME=VALUE for the target.
+
     Raises:
         UserError: no model, two, or one that cannot be read.
     """
-    if counting not in COUNTINGS:
+    if counting is not None and counting not in COUNTINGS:
         raise UnknownName("way to count parameters", counting, COUNTINGS)
     if (target is None) == (params is None):
         raise BadValue(
@@ -40,6 +50,11 @@ def model_facts(
     length = None if seq_len is None else units.count(seq_len, what="--seq-len")
     if params is None:
         assert target is not None
+        if counting is not None:
+            raise BadValue(
+                "--params-counting has no effect on a TARGET",
+                "Its parameters are counted in every way that is asked for.",
+            )
         if vocab is not None:
             raise BadValue("--vocab has no effect on a TARGET", "It goes with --params.")
         return _of_target(target, seq_len=length, settings=settings)
@@ -47,6 +62,7 @@ def model_facts(
         raise BadValue("--set has no effect on --params", "It goes with a TARGET.")
     number = units.quantity(params, what="--params", unit="parameter")
     _not_forgotten(number, params, what="--params", fewest=FEWEST_PARAMS, example="7B")
+    counting = counting or usual
     facts: dict[str, Any] = {f"params_{counting}": number, "seq_len": length or SEQ_LEN}
     if vocab is not None:
         facts["vocab"] = units.count(vocab, what="--vocab")

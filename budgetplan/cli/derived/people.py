@@ -47,7 +47,8 @@ def header(recipe: Recipe, *, title: str) -> Text:
         lines.append(f"  on {show(facts['tokens'])} tokens")
     if "params_with_head" in facts and "tokens" in facts:
         ratio = facts["tokens"] / facts["params_with_head"]
-        lines.append(f", {ratio:.3g} per parameter (N with head)")
+        shown = f"{ratio:.3g}" if ratio < 999.5 else f"{ratio:,.0f}"
+        lines.append(f", {shown} per parameter (N with head)")
     if "steps" in facts and "batch_sequences" in facts:
         sequences = facts["batch_sequences"]
         lines.append(

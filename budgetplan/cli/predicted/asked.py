@@ -17,6 +17,10 @@ from budgetplan.laws import predict as say
 from budgetplan.laws.data_constrained import DataConstrained
 from budgetplan.rules.facts import with_assumed_counts
 
+HOPEFUL = 16
+"""Epochs beyond which repeated tokens are worth less than the law says [count].
+Source: Muennighoff et al. 2023, arXiv:2305.16264, Figure 5."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -65,7 +69,7 @@ def predictions(
     target: str | None,
     *,
     params: str | None,
-    counting: str,
+    counting: str | None,
     tokens: str | None,
     unique_tokens: str | None,
     laws: str,
@@ -80,8 +84,9 @@ def predictions(
             parameter count that a law needs cannot be told.
     """
     title, model = model_facts(
-        target, params=params, counting=counting, vocab=None, seq_len=seq_len, settings=settings
-    )
+        target, params=params, counting=counting, usual="total", vocab=None, seq_len=seq_len,
+        settings=settings,
+    )  # fmt: skip
     if tokens is None:
         raise BadValue("no tokens given", "Say how long is trained: --tokens 300B.")
     seen = units.tokens(tokens)
@@ -109,10 +114,15 @@ def predictions(
 
 def _predict(law: Law, facts: dict[str, Any], tokens: float, unique: float | None) -> Prediction:
     size = float(facts[f"params_{law.preset.counting}"])
-    notes = []
+    notes = [law.preset.notes] if law.preset.notes else []
     if unique is not None and unique < tokens:
         loss = _repeated(law, size, tokens, unique)
         notes.append("no interval: none was calibrated on repeated data")
+        if tokens / unique > HOPEFUL:
+            notes.append(
+                f"{tokens / unique:,.0f} epochs: beyond {HOPEFUL} the law is far too hopeful, "
+                "overfitting is not in it"
+            )
     else:
         loss = say.loss(law, params=size, tokens=tokens)
     outside = law.preset.tested.leaves(
