@@ -29,6 +29,7 @@ class Pool:
     deaths: list[str] = field(default_factory=list)  # of all launches, in words
     ticket: Ticket | None = None
     cancelled: bool = False  # here, by `cancel` elsewhere, or by the scheduler
+    attached: bool = False  # to a launch that somebody else started: it is watched, and no more
     _round: int = 0
 
     @property
@@ -73,7 +74,6 @@ class Pool:
             UserError: a new start is not possible, or the launcher cannot be asked.
         """
         every, asked = getattr(self.launcher, "poll_every", 0.0), -math.inf
-        waited = False  # for workers of another launch
         while self.ticket:
             if time.monotonic() - asked < every:
                 yield self.report
@@ -84,29 +84,25 @@ class Pool:
             self.report = now
             yield now
             self.cancelled |= self.ticket.cancelled or now.cancelled
-            if now.over and not self.cancelled and self._elsewhere():
-                waited = True
-            elif now.over:
-                if not self._again(now, waited=waited):
+            if now.over and (self.cancelled or not self._elsewhere()):
+                if not self._again(now):
                     return
-                self.report, waited = Report(), False
+                self.report = Report()
             time.sleep(pause)
 
     def _elsewhere(self) -> bool:
         """Whether workers of another launch make what ours have left."""
         return any(self.store.get(name).state == "running" for name in self.left())
 
-    def _again(self, now: Report, *, waited: bool) -> bool:
-        """Start anew if workers died that others can replace, and say whether it was done.
+    def _again(self, now: Report) -> bool:
+        """Start anew what is left if that helps, and say whether it was done.
 
-        Args:
-            now: how they ended.
-            waited: for another launch, whose workers may have died as well.
+        It does where workers died, ours or those of another launch, whose runs ours left to them.
         """
         most = self.work.patience * len(self.work.ids)  # then each run has failed or ended
-        if self.cancelled or now.spent or now.fault or self._round >= most:
+        if self.attached or self.cancelled or now.spent or now.fault or self._round >= most:
             return False
-        return bool(now.deaths or waited) and self.start()
+        return bool(now.deaths or not now.stopped) and self.start()
 
     def cancel(self) -> None:
         """Ask the workers to write checkpoints and end; `watch` returns when they have."""

@@ -363,7 +363,7 @@ def test_a_scheduler_is_asked_less_often_than_the_screen_is_drawn(tmp_path: Path
 
     _, runs = store_of(tmp_path, 1)
     todo = work(tmp_path, ids=(runs[0].id,))
-    making = Pool(work=todo, launcher=Rare())  # type: ignore[arg-type]
+    making = Pool(work=todo, launcher=Rare(), attached=True)  # type: ignore[arg-type]
     making.ticket = Ticket(launcher="rare", folder=str(tmp_path), jobs=("1",))
     seen = list(making.watch(pause=0.02))
     assert len(asked) == 3

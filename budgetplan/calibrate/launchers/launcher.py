@@ -115,6 +115,7 @@ class Report:
     waiting: int = 0
     deaths: tuple[str, ...] = ()  # workers that ended as they should not, in words
     spent: bool = False  # a worker stopped at the allowance
+    stopped: bool = False  # a worker was told by a signal to end, or nobody knows how it ended
     cancelled: bool = False  # a scheduler was told from outside to end a worker
     fault: bool = False  # a worker met what another would meet again: a full disk, a wrong name
     remarks: tuple[str, ...] = ()

@@ -84,8 +84,9 @@ class Local:
             if code not in (None, DONE, SPENT, LATER):
                 deaths.append(f"worker {number + 1} {ending(code)}{_words(ticket, number, code)}")
         return Report(
-            working=working, deaths=tuple(deaths), spent=SPENT in codes, fault=FAULT in codes
-        )
+            working=working, deaths=tuple(deaths), spent=SPENT in codes, fault=FAULT in codes,
+            stopped=bool({LATER, None} & codes),
+        )  # fmt: skip
 
     def cancel(self, ticket: Ticket) -> None:
         """Ask the workers to write a checkpoint and end."""

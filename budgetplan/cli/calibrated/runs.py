@@ -128,12 +128,12 @@ def make(wish: Wish, campaign: Campaign, launcher: Launcher, *, card: Card | Non
         return
     for ticket, own, workers in living(wish.folder):
         warn(f"{workers} workers of an earlier launch are at work here: watching them")
-        pool = dataclasses.replace(pool, launcher=own, ticket=ticket)
+        pool = dataclasses.replace(pool, launcher=own, ticket=ticket, attached=True)
         follow(pool, allowance=campaign.allowance, card=card)
         if pool.cancelled:
             break
     else:
-        pool = dataclasses.replace(pool, launcher=launcher, ticket=None)
+        pool = Pool(work=pool.work, launcher=launcher)
         for remark in launcher.prepare(pool.work, folder=wish.folder).remarks:
             warn(remark)
         if pool.start():
