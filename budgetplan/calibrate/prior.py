@@ -45,10 +45,12 @@ def prior(asked: Asked) -> Prior:
     own = OWN
     if best is not None and best.low and best.high:
         own = math.log(best.high / best.low) / 2 / 1.645
+    # A law that was fitted to calibration runs has seen these data and this recipe.
+    others = 0.0 if planned.params.origin == "measured" else OTHERS
     assert not isinstance(planned.params.value, str)
     return Prior(
         flops=planned.flops,
         size=float(planned.params.value),
-        size_spread=math.hypot(own, OTHERS),
+        size_spread=math.hypot(own, others),
         **levels,
     )

@@ -13,6 +13,7 @@ from budgetplan.calibrate.allowance import flops_of
 from budgetplan.calibrate.fake import Fake, law_truth
 from budgetplan.calibrate.kinds.isoflop import IsoFlop
 from budgetplan.calibrate.kinds.kind import finding, kinds
+from budgetplan.calibrate.prior import prior
 from budgetplan.core.errors import BadValue, OutOfDomain
 from budgetplan.core.estimate import Estimate
 from budgetplan.core.plan import Figure
@@ -70,6 +71,27 @@ def test_no_pilot_is_smaller_than_what_a_law_is_fitted_to(tmp_path: Path) -> Non
 def test_a_design_is_the_same_again_and_its_runs_keep_their_names(folder: Path) -> None:
     first, second = (IsoFlop().design(asked_in(folder)) for _ in range(2))
     assert [spec.id for spec in first.specs] == [spec.id for spec in second.specs]
+
+
+def test_a_law_fitted_here_needs_no_doubt_about_other_data(folder: Path) -> None:
+    """Its own interval and nothing more: exp(2 x 1.645 x 0.2) from end to end is a spread of 0.2."""
+    asked = asked_in(folder)
+    known = asked.plan.figures["optimal_params"]
+    assert asked.plan.law is not None
+    assert not isinstance(known.value, str)
+    reach = math.exp(1.645 * 0.2)
+    size = known.model_copy(update={"low": known.value / reach, "high": known.value * reach})
+    published = asked.plan.law
+    ours = published.model_copy(
+        update={"params": published.params.model_copy(update={"origin": "measured"})}
+    )
+    spreads = {}
+    for law_of_plan in (published, ours):
+        figures = {**asked.plan.figures, "optimal_params": size}
+        plan = asked.plan.model_copy(update={"law": law_of_plan, "figures": figures})
+        spreads[law_of_plan.params.origin] = prior(replace(asked, plan=plan)).size_spread
+    assert spreads["measured"] == pytest.approx(0.2)
+    assert spreads["law"] == pytest.approx(math.hypot(0.2, 0.45))
 
 
 def test_the_expected_interval_is_narrower_than_what_is_known(folder: Path) -> None:
