@@ -74,7 +74,7 @@ def test_a_design_is_the_same_again_and_its_runs_keep_their_names(folder: Path) 
 
 
 def test_a_law_fitted_here_needs_no_doubt_about_other_data(folder: Path) -> None:
-    """Its own interval and nothing more: exp(2 x 1.645 x 0.2) from end to end is a spread of 0.2."""
+    """Its own interval and no more: exp(2 x 1.645 x 0.2) from end to end is a spread of 0.2."""
     asked = asked_in(folder)
     known = asked.plan.figures["optimal_params"]
     assert asked.plan.law is not None
