@@ -219,16 +219,21 @@ def _schedule(answer: Answer) -> list[str]:
     Source: Porian et al. 2024, arXiv:2406.19146, panels c to e: at 2.56e19 FLOPs on RefinedWeb the
     optimal loss is 2.983 with a cosine to the end of the run and 3.095 at a constant rate.
     """
-    found = answer.optimum
-    if found is None or found.loss is None:
-        return []
-    constant = found.law.preset.schedule.startswith("constant")
-    if not constant or answer.run.schedule in (None, "constant"):
+    if not undecayed(answer):
         return []
     return [
         "The loss is that of runs at a constant learning rate; the decay planned here should end "
         "lower (by 0.11 nat at 2.56e19 FLOPs, Porian et al.)."
     ]
+
+
+def undecayed(answer: Answer) -> bool:
+    """Return whether the loss is that of a constant learning rate, and the plan decays its own."""
+    found = answer.optimum
+    if found is None or found.loss is None:
+        return False
+    constant = found.law.preset.schedule.startswith("constant")
+    return constant and answer.run.schedule not in (None, "constant")
 
 
 def _foreign(answer: Answer) -> list[str]:

@@ -9,6 +9,7 @@ from budgetplan.cli.optimized import compared
 from budgetplan.cli.tables import bullets, table, titled
 from budgetplan.core.plan import LEVEL, Figure, Plan
 from budgetplan.core.units import show, show_bytes, show_seconds
+from budgetplan.plan import remarks
 from budgetplan.plan.compare import Beside
 from budgetplan.plan.consensus import NAME as CONSENSUS
 from budgetplan.plan.planner import Answer
@@ -87,7 +88,8 @@ def _headline(answer: Answer, plan: Plan) -> RenderableType:
     text.append(_best(answer, plan))
     loss = plan.figures.get("loss")
     if loss is not None:
-        text.append(f"\nExpected loss {_spread(loss, digits=3)} nats per token.")
+        before = ", before the decay" if remarks.undecayed(answer) else ""
+        text.append(f"\nExpected loss {_spread(loss, digits=3)} nats per token{before}.")
     parts = []
     if "time" in plan.figures:
         gpus = answer.question.budget.gpus
