@@ -188,6 +188,9 @@ def cards(text: str, *, what: str = "--gpus") -> tuple[int, str]:
     Raises:
         BadValue: the text has no count and name, or the count is not a whole positive number.
     """
+    bare = _match(r"(\d\S*?)\s*[x×*]\s*(\d{4})", text)  # 8x4090
+    if bare:
+        return count(bare[1], what=what), bare[2]
     match = _match(r"(?:(\S+?)\s*[x×*]\s*|(\d+)\s+)?([A-Za-z][\w .-]*?)", text)
     if not match:
         raise BadValue(f"{what}: cannot read {quoted(text)}", "Write it like 64xH100 or RTX-4090.")

@@ -226,6 +226,8 @@ def test_memory_without_a_clear_unit(text: str | float) -> None:
         ("2xRTX-4090", 2, "RTX-4090"),
         ("256xTPU v5p", 256, "TPU v5p"),
         ("2xMI300X", 2, "MI300X"),
+        ("8x4090", 8, "4090"),
+        ("RTX 4090", 1, "RTX 4090"),
     ],
 )
 def test_cards(text: str, number: int, name: str) -> None:
