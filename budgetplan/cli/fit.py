@@ -112,7 +112,7 @@ def fit(
     """
     options = dict(locals())
     from budgetplan.cli.fitted import asked, people, programs
-    from budgetplan.cli.pictures.asked import drawn, free
+    from budgetplan.cli.pictures.asked import apart, drawn, free
     from budgetplan.core import units
 
     if methods:
@@ -135,6 +135,7 @@ def fit(
             asked.origins(files), seq_len, output, force=force, as_json=as_json,
         )  # fmt: skip
     free(report, force=force)
+    apart(output, report)
     drawn(plot, as_json=as_json)
     measured = asked.runs(
         files,

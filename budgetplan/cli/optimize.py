@@ -269,12 +269,13 @@ def optimize(  # noqa: PLR0917  each parameter is an option, by name
     """
     options = dict(locals())
     from budgetplan.cli.optimized.asked import question
-    from budgetplan.cli.pictures.asked import drawn, free
+    from budgetplan.cli.pictures.asked import apart, drawn, free
     from budgetplan.core.plan import write
     from budgetplan.plan.planner import answer
     from budgetplan.plan.report import plan
 
     free(report, force=force)
+    apart(output, report)
     drawn(plot, as_json=as_json)
     given = dict(options)
     for name in ("report", "plot"):

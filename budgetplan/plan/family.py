@@ -67,6 +67,9 @@ class Family(BaseModel):
         if width % size and width < TINY:
             size = self.narrow_head_dim
         heads = width // size if width % size == 0 else 0
+        stated = self.kv_heads_else == self.kv_heads
+        if stated and self.kv_heads and self.kv_heads > heads:
+            return 0  # a stated number is kept, not capped
         return heads if heads and self.kv_heads_of(heads) else 0
 
     def kv_heads_of(self, heads: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from budgetplan.core.budget import Budget
 from budgetplan.core.errors import BadValue, Infeasible
 from budgetplan.core.estimate import Estimate
 from budgetplan.core.run import Run
@@ -154,7 +155,7 @@ def _budget(question: Question, ladder: Ladder) -> Estimate:
         return question.budget.compute()
     assert question.params is not None and question.tokens is not None
     rung = of_size(ladder, question.params)
-    return Estimate(rung.flops_per_token * question.tokens)
+    return Budget(flops=rung.flops_per_token * question.tokens).compute()
 
 
 def _optimum(

@@ -134,7 +134,7 @@ class Ladder:
         family = self.family
         assert family is not None
         centre = float(self.curve.at(math.sqrt(low * high), "kaplan"))
-        for width in _widths(max(family.multiple, self.multiple_of)):
+        for width in _widths(math.lcm(family.multiple, self.multiple_of)):
             depth = family.depth(width)
             if not 0.2 < 12 * width**2 * depth / centre < 5:  # 12 w^2 d: a rough size will do
                 continue
@@ -158,7 +158,8 @@ def _widths(multiple: int) -> Iterator[int]:
     while width <= MAX_WIDTH:
         yield width
         octave = math.floor(math.log2(width))
-        step = max(multiple, 2 ** max(0, octave - (3 if width < 2048 else 2)))
+        wide = 2 ** max(0, octave - (3 if width < 2048 else 2))
+        step = multiple * 2 ** max(0, (wide // multiple).bit_length() - 1)
         width = (width // step + 1) * step
 
 

@@ -85,6 +85,19 @@ def test_what_the_user_wants_otherwise_is_obeyed() -> None:
     assert {shape.tied for shape in shapes} == {True}
 
 
+@pytest.mark.parametrize("multiple", [3, 7, 48, 96, 160, 384])
+def test_widths_are_multiples_of_what_was_asked(multiple: int) -> None:
+    ladder = ladder_of(family("llama"), multiple_of=multiple)
+    near = ladder.near(float(ladder.curve.at(3e9, known="total")))
+    assert [each.architecture.width % multiple for each in near] == [0] * len(near)
+
+
+def test_more_kv_heads_than_heads_are_not_quietly_made_fewer() -> None:
+    ladder = ladder_of(family("llama", kv_heads=1000))
+    with pytest.raises(Infeasible, match="heads"):
+        ladder.near(float(ladder.curve.at(3e9, known="total")))
+
+
 def test_heads_that_never_come_out_whole_are_an_error() -> None:
     ladder = ladder_of(family("llama", head_dim=8000))  # widths of 8,000, 16,000 ... alone
     with pytest.raises(Infeasible, match="heads"):

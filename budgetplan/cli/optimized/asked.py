@@ -25,6 +25,7 @@ def question(options: Mapping[str, Any]) -> Question:
         BadValue: one of them cannot be read, or two name different cards.
         UnknownName: an unknown card or number format.
     """
+    from budgetplan.cli.derived.asked import wanted_families
     from budgetplan.plan.question import FAMILY, LAW, Question
 
     given = {
@@ -54,7 +55,7 @@ def question(options: Mapping[str, Any]) -> Question:
         tokens=_tokens(given, "tokens"),
         inference_tokens=_tokens(given, "inference_tokens"),
         unique_tokens=_tokens(given, "unique_tokens"),
-        rules=tuple(part.strip() for part in given.get("rules", "").split(",") if part.strip()),
+        rules=wanted_families(given.get("rules")),
         batch_sequences=_count(given, "batch"),
         allow_unverified=bool(given.get("allow_unverified")),
         asked={name.replace("_", "-"): value for name, value in given.items()},

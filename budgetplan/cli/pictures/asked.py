@@ -33,6 +33,16 @@ def free(path: Path | None, *, force: bool) -> None:
         raise BadValue(f"--report {path}: there is no folder {path.parent}", "Make it first.")
 
 
+def apart(output: Path | None, report: Path | None) -> None:
+    """Refuse two outputs of which the second would replace the first.
+
+    Raises:
+        BadValue: both are the same file.
+    """
+    if output is not None and report is not None and output.resolve() == report.resolve():
+        raise BadValue(f"--output and --report are both {report}", "Name two files.")
+
+
 def drawn(plot: bool, *, as_json: bool) -> None:
     """Refuse pictures for programs.
 
