@@ -6,22 +6,26 @@ by the library function that a command calls.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from budgetplan.cli.help import Command, Group
 from budgetplan.cli.screen import fail
-from budgetplan.core.errors import UnknownName, UserError
+from budgetplan.core.errors import BadValue, UnknownName, UserError
 from budgetplan.core.registry import Registry
 
 commands: Registry[Callable[..., None]] = Registry("command", package="budgetplan.cli")
 """Each command is a function filed under its name by its own file. Its docstring is its help: a
 sentence, a blank line, then prose that flows and indented examples that stay as they are."""
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a disk says that has no room for the result."""
 ORDER = (
     "count", "derive", "optimize", "predict", "fit", "recount", "calibrate", "check", "presets",
     "explain", "cite", "schema",
@@ -121,7 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fail(error)
         return 2
     except BrokenPipeError:  # the reader, as `| head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard()
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        _discard()
+        fail(BadValue(f"the result could not be written: {error.strerror}", "Make room for it."))
+        return 2
     except SystemExit as end:  # so rich ends a program whose reader has seen enough
         if not isinstance(end.__context__, BrokenPipeError):
             raise
@@ -130,8 +140,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _discard() -> None:
+    """Send the rest of the output nowhere, so that it is not tried again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def run() -> None:
     """Run the command line of this process and end it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without a character shows ?, no traceback
             stream.reconfigure(errors="replace")

@@ -147,6 +147,9 @@ def _schedule(keys: Keys) -> None:
         keys.put("min_learning_rate", share * rate if share is not None else floor, at)
     steps, batch = keys.values.get("steps"), keys.values.get("batch_tokens")
     warmup, at = _warmup_steps(keys, steps)
+    if warmup and steps and warmup >= steps:  # known without the batch, which only a trainer knows
+        text = f"the warmup of {warmup:g} steps outlasts the run of {steps:,}"
+        keys.remark("contradiction", at, text, instead="a shorter warmup")
     if warmup is None or batch is None:
         return
     keys.derive("warmup_tokens", warmup * batch, f"{warmup:g} steps x batch_tokens", at)

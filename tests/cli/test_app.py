@@ -182,6 +182,26 @@ def test_a_reader_that_has_seen_enough_is_no_error(words: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+@pytest.mark.parametrize("words", [["count", "gpt2"], ["count", "gpt2", "--json"]])
+def test_a_full_disk_is_told_without_a_traceback(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "budgetplan", *words],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the result could not be written: No space left")
+
+
+def test_a_closed_output_is_no_error() -> None:
+    command = f'"{sys.executable}" -m budgetplan count gpt2 >&-'
+    done = subprocess.run(
+        ["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_pipe_gets_plain_text_of_eighty_columns() -> None:
     out = run("count", "gpt2").stdout
     assert "\x1b" not in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,11 @@ def survives(text: str, path: Path, *, ranks: int | None) -> None:
 def test_no_mutation_of_a_config_is_a_traceback(path: Path, data: st.DataObject) -> None:
     text = data.draw(mutations(path.read_text()))
     survives(text, path, ranks=data.draw(st.sampled_from([None, 1, 8, 63])))
+
+
+def test_a_learning_rate_whose_product_overflows_is_a_finding() -> None:
+    path = next(each for each in FILES if each.name == "plan.yaml")
+    text = re.sub(r"( learning_rate:) [\d.e-]+", r"\1 1.0e+308", path.read_text(), count=1)
+    found = read(parse(text, path=path))
+    assert found.run.learning_rate == 1e308
+    assert "BP302" in {each.code for each in judge(found).findings}

@@ -364,6 +364,19 @@ def test_cards_that_cannot_be_divided_are_told() -> None:
     assert [remark.kind for remark in found.remarks] == ["contradiction"]
 
 
+def test_a_warmup_longer_than_the_run_needs_no_batch_to_be_told(tmp_path: Path) -> None:
+    path = tmp_path / "args.json"
+    path.write_text(
+        '{"per_device_train_batch_size": 8, "max_steps": 10000, "warmup_steps": 20000,'
+        ' "learning_rate": 3e-4}'
+    )
+    found = read(open_document(path))
+    assert found.run.batch_tokens is None
+    assert [remark.text for remark in found.remarks if remark.kind == "contradiction"] == [
+        "the warmup of 20000 steps outlasts the run of 10,000"
+    ]
+
+
 def test_a_comment_that_agrees_is_no_finding() -> None:
     found = judge(reading("llmfoundry.yaml"))
     assert reading("llmfoundry.yaml").declared == {"tokens": 2.5e9}

@@ -162,6 +162,8 @@ def weight_decay_timescale(subject: Subject) -> Iterator[Said]:
     if derived is None or not _adam(subject) or decay <= 0 or _transferred(subject):
         return
     best = float(derived.advice.best)
+    if best <= 0:  # numbers so absurd that the quotient underflows
+        return
     tau = facts["batch_tokens"] / (facts["learning_rate"] * decay * facts["tokens"])
     wanted = min(tau * decay / best, 1.0)
     if wanted <= 0:
