@@ -4,25 +4,72 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from budgetplan.calibrate.collect import measurements
-from budgetplan.calibrate.kinds.kind import Outcome, Score
+from budgetplan.calibrate.kinds.kind import Asked, Outcome, Score
+from budgetplan.calibrate.prior import counting_of, prior
 from budgetplan.calibrate.worth import Prior
 from budgetplan.core.counting import Counting
+from budgetplan.core.units import show
 from budgetplan.laws import interval
-from budgetplan.laws.fit import ensemble
-from budgetplan.laws.fit.methods import METHODS
+from budgetplan.laws.fit import ensemble, posterior
+from budgetplan.laws.fit.methods import METHODS, Method, knowing
 from budgetplan.laws.fit.parametric import Runs
-from budgetplan.laws.fit.study import runs_of
+from budgetplan.laws.fit.posterior import Known
+from budgetplan.laws.fit.study import Study, runs_of, study
 from budgetplan.laws.generalized import Generalized
 
 Floats = NDArray[np.float64]
 T_95 = 2.132  # 95% quantile of a Student t with four degrees of freedom
 HELD = 0.25  # share of the runs that is held out, the largest
+
+
+def fitted(asked: Asked, ended: Sequence[Outcome]) -> tuple[Study, Method]:
+    """Return what the runs say together with the plan's law, and by which method."""
+    measured = measurements(ended, counting=counting_of(asked))
+    known = started_from(asked, ended)
+    name, how = "posterior", knowing(known) if known else METHODS["posterior"]
+    if len(measured) > posterior.MOST:
+        name, how, known = "ensemble", METHODS["ensemble"], None
+        note = (
+            f"more than {posterior.MOST:,} losses: fitted by an ensemble, which takes the"
+            " milestones of a run for independent"
+        )
+    elif known is not None:
+        note = (
+            f"the fit starts from the plan's law: a best size of {show(known.size)} by its count,"
+            f" give or take a factor of {math.exp(1.645 * known.spread):.2g} (90%) on other data"
+        )
+    else:
+        note = "the plan rests on some of these runs: the law is fitted to them alone"
+    found = study(
+        measured,
+        name="calibrated",
+        origin=f"{len(ended)} calibration runs",
+        year=datetime.now(UTC).year,
+        target=asked.plan.law.flops if asked.plan.law else None,
+        seed=asked.seed,
+        method=name,
+        known=known,
+    )
+    return replace(found, notes=(*found.notes, note)), how
+
+
+def started_from(asked: Asked, ended: Sequence[Outcome]) -> Known | None:
+    """Return what the plan's law says, which the fit starts from; None if these runs made it.
+
+    What the runs say is then counted once.
+    """
+    law = asked.plan.law
+    if law is not None and any(each.id in law.params.by for each in ended):
+        return None
+    known = prior(asked)
+    return Known(flops=known.flops, size=known.size, spread=known.size_spread)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +81,7 @@ class _Split:
 
 
 def judged(
-    ended: Sequence[Outcome], known: Prior, *, counting: Counting, method: str
+    ended: Sequence[Outcome], known: Prior, *, counting: Counting, how: Method
 ) -> tuple[Score, ...]:
     """Return how the law of the smaller runs predicted the larger, and how the plan's law did.
 
@@ -45,7 +92,7 @@ def judged(
     split = _split(ended, counting=counting)
     if split is None:
         return ()
-    draws = METHODS[method].fit(split.small, 0).draws
+    draws = how.fit(split.small, 0).draws
     own = ensemble.fitted(draws, split.small)
     parts = interval.parts(draws, own, params=split.large.params, tokens=split.large.tokens)
     fitted = _score(

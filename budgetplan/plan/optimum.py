@@ -22,6 +22,7 @@ from budgetplan.plan.shapes import Curve, Ladder
 
 Floats = NDArray[np.float64]
 Edge = Literal["smallest", "largest"]
+BEYOND = 0.025  # share of a law's draws that may lie past an end, where no 90% interval ends
 SEED = 0  # pairs draws of the law with draws of the budget
 
 
@@ -163,8 +164,8 @@ def _spread(law: Law, ladder: Ladder, flops: Estimate, best: float) -> tuple[Est
     if law.draws is not None:
         budgets = budgets_of(flops, draws=_draws_of(law))
         found, edges = locate(law.draws, curve, counting, flops=budgets)
-        if any(edges):  # some laws that are as likely would leave the ladder: no honest interval
-            return bare
+        if max(edges.count("smallest"), edges.count("largest")) > BEYOND * len(edges):
+            return bare  # laws that are as likely leave the ladder: no honest interval
         return Estimate(best, found), Estimate(flops.best / best, budgets[:, 0] / found)
     if flops.bounds is None:
         return bare

@@ -14,6 +14,7 @@ from budgetplan.calibrate.fake import Fake, law_truth
 from budgetplan.calibrate.kinds.isoflop import IsoFlop
 from budgetplan.calibrate.kinds.kind import finding, kinds
 from budgetplan.calibrate.prior import prior
+from budgetplan.calibrate.rivals import started_from
 from budgetplan.core.errors import BadValue, OutOfDomain
 from budgetplan.core.estimate import Estimate
 from budgetplan.core.plan import Figure
@@ -118,6 +119,24 @@ def test_the_verdict_finds_the_truth_and_moves_the_plan(folder: Path, truth: Fak
     assert found.law is not None
     assert found.law.preset.evidence == "measured"
     assert found.holdout is not None and found.holdout.refits
+
+
+def test_runs_that_the_plan_rests_on_are_counted_once(folder: Path, truth: Fake) -> None:
+    """A law fitted to some runs is no second witness beside the same runs."""
+    asked = asked_in(folder)
+    runs = outcomes(IsoFlop().design(asked).specs, truth)
+    known = started_from(asked, runs)
+    assert known is not None
+    assert known.spread == pytest.approx(prior(asked).size_spread)
+    assert asked.plan.law is not None
+    params = asked.plan.law.params.model_copy(
+        update={"origin": "measured", "by": f"law fitted to 2 runs: {runs[0].id}, other"}
+    )
+    plan_of_runs = asked.plan.model_copy(
+        update={"law": asked.plan.law.model_copy(update={"params": params})}
+    )
+    assert started_from(replace(asked, plan=plan_of_runs), runs) is None
+    assert started_from(replace(asked, plan=plan_of_runs), runs[1:]) is not None
 
 
 def test_whom_to_believe_is_decided_on_whole_runs_held_out(folder: Path, truth: Fake) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,6 +125,22 @@ def test_draws_of_the_law_become_draws_of_size_and_tokens() -> None:
     assert found.per_token.draws * found.tokens.draws == pytest.approx(
         np.full_like(found.tokens.draws, 5.88e23)
     )
+
+
+@pytest.mark.parametrize(("share", "known"), [(0.01, True), (0.04, False)])
+def test_a_few_draws_past_the_ladder_take_no_interval_away(share: float, known: bool) -> None:
+    """Up to a fortieth on a side, the ends of a 90% interval lie among the others."""
+    chosen = law("porian2024_rw_tuned")
+    coefficients = chosen.draws.coefficient.copy()
+    beyond = np.argsort(coefficients[:, 0])[len(coefficients) - int(share * len(coefficients)) :]
+    coefficients[beyond] *= 1e6
+    far = replace(chosen, draws=replace(chosen.draws, coefficient=coefficients))
+    found = optimum(far, PORIAN, flops=Estimate(5.88e23)).params().interval()
+    assert (found is not None) == known
+    if found:
+        assert found == pytest.approx(
+            solve("porian2024_rw_tuned", 5.88e23, PORIAN).params().interval(), rel=0.02
+        )
 
 
 def test_a_law_without_draws_has_no_interval() -> None:

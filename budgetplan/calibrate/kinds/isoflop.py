@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from budgetplan.calibrate import design as designs
 from budgetplan.calibrate import pilots
-from budgetplan.calibrate.collect import measurements
 from budgetplan.calibrate.kinds.kind import (
     Asked,
     Design,
@@ -25,7 +23,7 @@ from budgetplan.calibrate.kinds.kind import (
     usable,
 )
 from budgetplan.calibrate.prior import counting_of, prior
-from budgetplan.calibrate.rivals import judged
+from budgetplan.calibrate.rivals import fitted, judged
 from budgetplan.calibrate.worth import Noise, Prior
 from budgetplan.core.counting import Counting
 from budgetplan.core.errors import BadValue, Infeasible
@@ -33,9 +31,9 @@ from budgetplan.core.estimate import Estimate
 from budgetplan.core.plan import LEVEL, Figure, figure
 from budgetplan.core.units import show
 from budgetplan.laws import interval
-from budgetplan.laws.fit import ensemble, posterior
+from budgetplan.laws.fit import ensemble
 from budgetplan.laws.fit.measurements import SMALLEST
-from budgetplan.laws.fit.study import Study, study
+from budgetplan.laws.fit.study import Study
 from budgetplan.plan.optimum import Optimum, optimum
 from budgetplan.plan.uncertainty import likely
 
@@ -92,26 +90,10 @@ class IsoFlop:
             BadValue: too few runs finished to carry a law.
         """
         ended = usable(outcomes, "isoflop", least=FEWEST_RUNS)
-        counting = counting_of(asked)
-        measured = measurements(ended, counting=counting)
-        method = "posterior" if len(measured) <= posterior.MOST else "ensemble"
-        found = study(
-            measured,
-            name="calibrated",
-            origin=f"{len(ended)} calibration runs",
-            year=datetime.now(UTC).year,
-            target=asked.plan.law.flops if asked.plan.law else None,
-            seed=asked.seed,
-            method=method,
-        )
-        scores = judged(ended, prior(asked), counting=counting, method=method)
+        found, how = fitted(asked, ended)
+        scores = judged(ended, prior(asked), counting=counting_of(asked), how=how)
         believed = scores[0].log_score >= scores[1].log_score if scores else True
         notes = [*found.notes, *ill(outcomes)]
-        if method == "ensemble":
-            notes.append(
-                f"more than {posterior.MOST:,} losses: fitted by an ensemble, which takes the"
-                " milestones of a run for independent"
-            )
         return _verdict(asked, found, ended, scores=scores, believed=believed, notes=notes)
 
 
@@ -237,6 +219,10 @@ def _verdict(
             notes=(error.remedy, *notes),
         )
     wide = likely(own)
+    if wide.per_token.draws is None:
+        notes.append(
+            "laws that are as likely leave the ladder, so no interval can be given: add shapes"
+        )
     figures = _figures(wide, found, asked, runs=names)
     findings: tuple[Finding, ...] = ()
     planned = asked.plan.figures.get("optimal_params")

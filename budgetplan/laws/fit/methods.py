@@ -69,14 +69,19 @@ def member(draws: Law, row: int) -> Law:
     )
 
 
-def _posterior(runs: Runs, seed: int) -> Found:
+def knowing(known: posterior.Known) -> Method:
+    """Return the posterior that starts from what is known of a best size."""
+    return replace(METHODS["posterior"], fit=functools.partial(_posterior, known=known))
+
+
+def _posterior(runs: Runs, seed: int, known: posterior.Known | None = None) -> Found:
     if len(runs.losses) > posterior.MOST:
         raise BadValue(
             f"{len(runs.losses):,} losses are more than the {posterior.MOST:,} that the posterior"
             " walks over in reasonable time",
             "Choose --method ensemble.",
         )
-    found = posterior.fit(runs, seed=seed)
+    found = posterior.fit(runs, seed=seed, known=known)
     return Found(
         form="generalized",
         best=_central(found.draws, runs),

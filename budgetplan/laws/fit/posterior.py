@@ -51,6 +51,20 @@ FAR = 60.0  # log of what no walker should try: its powers leave the range of nu
 
 
 @dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of the best size of a budget without the runs, as a normal of its log."""
+
+    flops: float  # 6 N D, N as the runs count it
+    size: float  # N*
+    spread: float  # of log N*
+
+    def misfit(self, law: Generalized) -> Floats:
+        """Return minus twice the log of its density, up to a constant, shape (laws,)."""
+        sizes = law.optimal_params(flops=np.array([self.flops]))[:, 0]
+        return np.asarray((np.log(sizes / self.size) / self.spread) ** 2)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Posterior:
     """Equally likely laws, and the scales that were learned with them, medians."""
 
@@ -60,12 +74,13 @@ class Posterior:
     misfit: float  # per unit of excess log loss
 
 
-def fit(runs: Runs, *, seed: int = 0) -> Posterior:
+def fit(runs: Runs, *, seed: int = 0, known: Known | None = None) -> Posterior:
     """Return the laws that the runs leave likely.
 
     Args:
         runs: losses of runs that saw no token twice; `run` says which belong to one run.
         seed: of the walkers.
+        known: of the best size of a larger budget, from other runs than these.
     """
     random = np.random.default_rng(seed)
     first = ensemble.fit(runs, resamples=0)
@@ -73,7 +88,14 @@ def fit(runs: Runs, *, seed: int = 0) -> Posterior:
     near = seen.coordinates(first)[random.integers(len(first.alpha), size=WALKERS)]
     start = np.concatenate([near, np.broadcast_to(CENTER[6:], (WALKERS, 4))], axis=1)
     start += np.where(np.arange(len(PRIOR)) < 6, 0.03, 0.3) * random.standard_normal(start.shape)
-    points = walk(seen.log_density, start, settle=SETTLE, keep=KEEP, seed=seed)
+
+    def log_density(at: Floats) -> Floats:
+        found = seen.log_density(at)
+        if known is None:
+            return found
+        return found - known.misfit(seen.law(np.clip(at, -FAR, FAR))) / 2
+
+    points = walk(log_density, start, settle=SETTLE, keep=KEEP, seed=seed)
     run, milestone, _, misfit = np.exp(np.median(points[:, 6:], axis=0))
     return Posterior(
         draws=seen.law(points), run=float(run), milestone=float(milestone), misfit=float(misfit)

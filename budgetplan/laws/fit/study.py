@@ -17,8 +17,9 @@ from budgetplan.laws.fit.diagnostics import Design, design
 from budgetplan.laws.fit.influence import Influence, influence
 from budgetplan.laws.fit.isoflop import Noise
 from budgetplan.laws.fit.measurements import Measurements
-from budgetplan.laws.fit.methods import METHODS, Found, Method, with_noise, words
+from budgetplan.laws.fit.methods import METHODS, Found, Method, knowing, with_noise, words
 from budgetplan.laws.fit.parametric import Runs
+from budgetplan.laws.fit.posterior import Known
 from budgetplan.laws.fit.repeated import REPEATS
 from budgetplan.laws.law import Law, LawPreset, Tested
 
@@ -100,6 +101,7 @@ def study(
     target: float | None = None,
     seed: int = 0,
     noise: Noise | None = None,
+    known: Known | None = None,
 ) -> Study:
     """Return what the runs say by one method.
 
@@ -113,6 +115,7 @@ def study(
             default ten times the largest.
         seed: of every resampling.
         noise: standard deviation of a loss, for isoflop; None: estimated from the runs.
+        known: of the best size of a larger budget, for posterior; None: nothing.
 
     Raises:
         UnknownName: no such method.
@@ -127,7 +130,13 @@ def study(
         )
     if noise is not None and method != "isoflop":
         raise BadValue(f"method {method} draws no noise", "Leave --noise out, or fit by isoflop.")
-    how, kept = with_noise(noise) if noise else METHODS[method], fresh(measured)
+    if known is not None and method != "posterior":
+        raise BadValue(f"method {method} starts from nothing known", "Fit by posterior.")
+    how, kept = METHODS[method], fresh(measured)
+    if noise is not None:
+        how = with_noise(noise)
+    if known is not None:
+        how = knowing(known)
     runs = once = runs_of(kept)
     lay = design(once, parametric.fit(once).law())
     if how.repeats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, norm
 
 from budgetplan.laws import interval, predict
@@ -100,6 +101,25 @@ def test_milestones_of_a_run_do_not_average_its_noise_away() -> None:
     floor = 0.01 / np.sqrt(8)  # a mean of eight throws
     assert spread(runs) > 0.7 * floor
     assert spread(runs) > spread(alone)
+
+
+def test_what_is_known_before_weighs_the_laws_that_the_runs_leave() -> None:
+    """Bayes: walking with it is walking without it and weighing each law by its density."""
+    runs = pilots(run=0.003, milestone=0.0015)
+    budget = np.array([1e21])
+
+    def log_sizes(known: posterior.Known | None) -> NDArray[np.float64]:
+        found = posterior.fit(runs, known=known).draws.optimal_params(flops=budget)[:, 0]
+        return np.asarray(np.log(found))
+
+    alone = log_sizes(None)
+    middle, width = float(alone.mean() + alone.std()), float(2 * alone.std())
+    weights = norm.pdf(alone, middle, width)
+    mean = np.average(alone, weights=weights)
+    spread = np.sqrt(np.average((alone - mean) ** 2, weights=weights))
+    found = log_sizes(posterior.Known(flops=1e21, size=float(np.exp(middle)), spread=width))
+    assert found.mean() == pytest.approx(mean, abs=0.3 * spread)
+    assert found.std() == pytest.approx(spread, rel=0.2)
 
 
 def test_it_is_the_same_every_time() -> None:
