@@ -232,6 +232,14 @@ def count(  # noqa: PLR0917  each parameter is an option, by name
         checkpointing=checkpointing,
     )
     measured = gpu is not None or (show is not None and "memory" in sections)
+    if measured and not backward:
+        if gpu is not None or show != "all":
+            option = "--gpu" if gpu is not None else "--show memory"
+            raise BadValue(
+                f"{option} plans the memory of training, --no-backward leaves training out",
+                "Keep one of them.",
+            )
+        measured = False
     request = load.Request(
         target=target,
         batch=units.count(batch, what="--batch"),
@@ -255,7 +263,8 @@ def count(  # noqa: PLR0917  each parameter is an option, by name
         if traceback and error.__cause__ is not None:
             _print_traceback(error.__cause__)
         raise
-    memory = memory_of(answer, asked) if as_json or "memory" in sections else None
+    told = backward and (as_json or "memory" in sections)
+    memory = memory_of(answer, asked) if told else None
     if as_json:
         from budgetplan.cli.counted.programs import as_dict
 

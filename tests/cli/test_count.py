@@ -164,6 +164,17 @@ def test_conventions_are_ratios_to_the_count(capsys: pytest.CaptureFixture[str])
     assert porian["of_dense"] == pytest.approx(ratio, rel=1e-12)
 
 
+def test_without_backward_no_memory_of_training_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_json(capsys, "gpt2", "--no-backward")["memory"] is None
+    assert "Memory" not in run(capsys, "gpt2", "--no-backward", "--show", "all")[1]
+    for words in (("--gpu", "H100"), ("--show", "memory")):
+        code, out, err = run(capsys, "gpt2", "--no-backward", *words)
+        assert (code, out) == (2, "")
+        assert "leaves training out" in err
+
+
 def test_without_backward_no_convention_about_training_is_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
