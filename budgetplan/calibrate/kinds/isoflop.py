@@ -39,7 +39,9 @@ from budgetplan.plan.uncertainty import likely
 
 Floats = NDArray[np.float64]
 FEWEST_RUNS = 4
-THIN = 3.0  # ratio of likelihoods below which evidence is barely worth a mention
+# Ratio of likelihoods below which what was held out tells two laws not apart. The fitted law then
+# stands, since it starts from what the plan's law knew.
+THIN = 3.0
 EVALUATION = 65536  # held-out tokens of a milestone, the same for every run
 FEWEST_HELD = 2**14  # where the smallest model is tiny
 
@@ -92,7 +94,7 @@ class IsoFlop:
         ended = usable(outcomes, "isoflop", least=FEWEST_RUNS)
         found, how = fitted(asked, ended)
         scores = judged(ended, prior(asked), counting=counting_of(asked), how=how)
-        believed = scores[0].log_score >= scores[1].log_score if scores else True
+        believed = more_likely(scores) > 1 / THIN
         notes = [*found.notes, *ill(outcomes)]
         return _verdict(asked, found, ended, scores=scores, believed=believed, notes=notes)
 
@@ -299,18 +301,32 @@ def headline(
     return words + f". Under the fitted law the planned split costs {regret:.2f} permil of loss."
 
 
-def believe(scores: tuple[Score, ...], *, believed: bool) -> str:
-    """Return which law to believe, and by how much more likely it made what was held out."""
+def more_likely(scores: tuple[Score, ...]) -> float:
+    """Return how many times as likely as the plan's law the fitted one made what was held out.
+
+    By run, since what a form is wrong by is shared by the runs. One where none was held out.
+    """
+    if not scores:
+        return 1.0
     fitted, preset = scores
-    who, one, other = (
-        ("the fitted law", fitted, preset) if believed else ("the plan's law", preset, fitted)
-    )
-    factor = math.exp(one.log_score - other.log_score)
-    thin = ", which is thin evidence," if factor < THIN else ""
+    return math.exp(fitted.log_score - preset.log_score)
+
+
+def believe(scores: tuple[Score, ...], *, believed: bool) -> str:
+    """Return which law to believe, and how likely each made what was held out."""
+    fitted, preset = scores
+    factor = more_likely(scores)
+    who = "the fitted law" if believed else "the plan's law"
+    if 1 / THIN < factor < THIN:
+        why = "which the runs held out do not tell from the plan's"
+    elif believed:
+        why = f"which made the runs held out {factor:.2g} times as likely as the plan's"
+    else:
+        why = f"which made the runs held out {1 / factor:.2g} times as likely as the fitted one"
     return (
-        f"Believe {who}: it made the runs held out {factor:.2g} times as likely{thin} with losses"
-        f" {one.error:.2%} off where it promised {one.half_width:.2%}, the other's"
-        f" {other.error:.2%} where {other.half_width:.2%}"
+        f"Believe {who}, {why}: the fitted law is {fitted.error:.2%} of loss off there where it"
+        f" promised {fitted.half_width:.2%}, the plan's {preset.error:.2%} where"
+        f" {preset.half_width:.2%}"
     )
 
 

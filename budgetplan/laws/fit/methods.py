@@ -18,6 +18,7 @@ from budgetplan.laws.frontier import PowerFrontier
 from budgetplan.laws.generalized import Generalized
 
 Law = TypeVar("Law")
+TENFOLD = 10.0  # times the largest budget: where the middle of many laws is sought
 ROUGH = 3.0  # times the usual scatter of a milestone, beyond which a form does not fit
 DRAWS = 100  # resamples of the methods whose refits cost
 
@@ -52,7 +53,7 @@ def _ensemble(runs: Runs, seed: int) -> Found:
 
 def _central(draws: Generalized, runs: Runs) -> Generalized:
     """Return the member whose loss at ten times the largest budget is the median of all."""
-    budget = np.array([60 * (runs.params * runs.tokens).max()])
+    budget = np.array([TENFOLD * 6 * (runs.params * runs.tokens).max()])
     sizes = draws.optimal_params(flops=budget)
     losses = draws.loss(params=sizes, tokens=budget / 6 / sizes)[:, 0]
     return member(draws, int(np.argsort(losses)[len(losses) // 2]))
@@ -82,13 +83,24 @@ def _posterior(runs: Runs, seed: int, known: posterior.Known | None = None) -> F
             "Choose --method ensemble.",
         )
     found = posterior.fit(runs, seed=seed, known=known)
+    budget = known.flops if known else TENFOLD * 6 * float((runs.params * runs.tokens).max())
     return Found(
         form="generalized",
-        best=_central(found.draws, runs),
+        best=_middle(found.draws, flops=budget),
         draws=found.draws,
         remarks=tuple(_rough(found)),
         misfit=found.misfit,
     )
+
+
+def _middle(draws: Generalized, *, flops: float) -> Generalized:
+    """Return the member nearest to the medians of the best size of a budget and of its loss."""
+    budget = np.array([flops])
+    sizes = draws.optimal_params(flops=budget)
+    losses = draws.loss(params=sizes, tokens=budget / 6 / sizes)
+    logs = np.log(np.concatenate([sizes, losses], axis=1))
+    away = (logs - np.median(logs, axis=0)) / logs.std(axis=0)
+    return member(draws, int(np.argmin((away**2).sum(axis=1))))
 
 
 def _rough(found: posterior.Posterior) -> list[str]:
