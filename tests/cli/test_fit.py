@@ -87,6 +87,24 @@ def test_one_ratio_gives_no_split(tmp_path: Path, capsys: Captured) -> None:
     assert any("cannot be told apart" in note for note in answer["notes"])
 
 
+@pytest.mark.parametrize("one", ["params", "tokens"])
+def test_one_size_or_one_corpus_gives_no_split(one: str, tmp_path: Path, capsys: Captured) -> None:
+    # L = 1.7 + 400 / N^0.34 + 1500 / D^0.35: with N (or D) the same in every run, its exponent can
+    # be anything, and N* with it.
+    path = tmp_path / "runs.csv"
+    rows = []
+    for varied in np.geomspace(2e8, 2e11, 24):
+        n, d = (1e8, varied) if one == "params" else (varied / 100, 2e9)
+        rows.append(f"{n:.6g},{d:.6g},{1.7 + 400 * n**-0.34 + 1500 * d**-0.35:.6f}")
+    path.write_text("\n".join(["params,tokens,loss", *rows]))
+    assert main(["fit", str(path), "--counting", "total", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["optimum"] == []
+    assert answer["law"]["purpose"] == ["loss"]
+    size = "100M parameters" if one == "params" else "2B tokens"
+    assert any(note.startswith(f"all runs have {size}") for note in answer["notes"])
+
+
 FAULTS = {
     "no convention": (grid(), [], "convention of params"),
     "millions": (grid().replace("e+07", "e+01").replace("e+08", "e+02"), ["--counting", "total"],

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from budgetplan.core.errors import BadValue
+from budgetplan.core.units import show
 from budgetplan.laws.chinchilla import Chinchilla
 from budgetplan.laws.fit.parametric import Runs
 
 Floats = NDArray[np.float64]
 NARROW = 2.0  # tokens per parameter within this factor: size and data cannot be told apart
+SAME = 1.25  # sizes, or corpora, within this factor are one: nothing is seen of how they act
 ILL = 300.0  # condition number beyond which single coefficients mean little
 FEW = 10  # runs below which a fit is refused
 ONE_BUDGET = 1.5  # budgets within this factor say nothing of how things change with compute
@@ -35,7 +37,7 @@ class Design:
     @property
     def identifies_allocation(self) -> bool:
         """Whether the runs can say how to split a budget into size and data."""
-        return self.tokens_per_param[1] / self.tokens_per_param[0] > NARROW
+        return not _unseen(self.params, self.tokens, self.tokens_per_param)
 
 
 def design(runs: Runs, law: Chinchilla) -> Design:
@@ -59,6 +61,7 @@ def design(runs: Runs, law: Chinchilla) -> Design:
             "A law in compute needs budgets that span a factor of ten or more.",
         )
     number = condition(runs, law)
+    unseen = _unseen(_span(runs.params), _span(runs.tokens), _span(ratio))
     return Design(
         runs=len(runs.losses),
         params=_span(runs.params),
@@ -66,7 +69,7 @@ def design(runs: Runs, law: Chinchilla) -> Design:
         flops=_span(flops),
         tokens_per_param=_span(ratio),
         condition=number,
-        warnings=tuple(_warnings(ratio, flops, number)),
+        warnings=tuple(_warnings(unseen, flops, number)),
     )
 
 
@@ -74,13 +77,31 @@ def _span(values: Floats) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-def _warnings(ratio: Floats, flops: Floats, number: float) -> list[str]:
-    found = []
-    if ratio.max() / ratio.min() <= NARROW:
-        found.append(
-            f"all runs have {ratio.min():.3g} to {ratio.max():.3g} tokens per parameter: size and"
+def _unseen(
+    params: tuple[float, float], tokens: tuple[float, float], ratio: tuple[float, float]
+) -> str:
+    """Return why no split of a budget follows from the runs; empty where one does."""
+    for (low, high), noun, act in (
+        (params, "parameters", "what size does"), (tokens, "tokens", "what more data do"),
+    ):  # fmt: skip
+        if high / low <= SAME:
+            span = show(low) if show(low) == show(high) else f"{show(low)} to {show(high)}"
+            return (
+                f"all runs have {span} {noun}: {act} cannot be told, so no split of a budget"
+                " follows from them"
+            )
+    if ratio[1] / ratio[0] <= NARROW:
+        return (
+            f"all runs have {ratio[0]:.3g} to {ratio[1]:.3g} tokens per parameter: size and"
             " data cannot be told apart, so no split of a budget follows from them"
         )
+    return ""
+
+
+def _warnings(unseen: str, flops: Floats, number: float) -> list[str]:
+    found = []
+    if unseen:
+        found.append(unseen)
     elif number > ILL:
         found.append(
             f"condition number {number:,.0f}: the coefficients trade off against each other, so"
