@@ -134,6 +134,7 @@ def fit(
             asked.runs(files, counting=counting, where=where, column=column, sweep=True),
             asked.origins(files), seq_len, output, force=force, as_json=as_json,
         )  # fmt: skip
+    asked.without_effect({"--seq-len": seq_len}, method=method)
     free(report, force=force)
     apart(output, report)
     drawn(plot, as_json=as_json)

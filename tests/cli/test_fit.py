@@ -110,6 +110,8 @@ FAULTS = {
     "millions": (grid().replace("e+07", "e+01").replace("e+08", "e+02"), ["--counting", "total"],
                  "params (M)"),
     "no loss": (grid(header="params,tokens,accuracy"), ["--counting", "total"], "need loss"),
+    "a length that nobody asks for": (grid(), ["--counting", "total", "--seq-len", "512"],
+                                      "no effect on --method ensemble"),
     "words": (grid().replace("loss\n", "loss\nbig,1e9,3.0\n"), ["--counting", "total"], "'big'"),
     "short row": (grid() + "1e9,2e10\n", ["--counting", "total"], "2 cells under 3 headers"),
     "overflow": (grid(header="params,flops,loss").replace(",5e+07", ",-5e17"),

@@ -49,7 +49,7 @@ def noise_of(budgets: Iterable[tuple[Floats, Floats]], *, near: float = 0.1) -> 
     """Return noise in proportion to the loss, from how runs scatter about a curve of their budget.
 
     The curve is a cubic of log loss in log size through the runs within `near` of the best log
-    loss, of budgets that have six or more of them; None where none has. A budget's scatter counts
+    loss, of budgets that have six or more sizes; None where none has. A budget's scatter counts
     by the runs that its curve leaves free, of which too few make the noise too small by luck.
 
     Args:
@@ -60,7 +60,7 @@ def noise_of(budgets: Iterable[tuple[Floats, Floats]], *, near: float = 0.1) -> 
     for sizes, losses in budgets:
         log_loss = np.log(losses)
         close = log_loss < log_loss.min() + near
-        if close.sum() < 6:
+        if np.unique(sizes[close]).size < 6:
             continue
         x = np.log(sizes[close])
         x = (x - x.mean()) / x.std()

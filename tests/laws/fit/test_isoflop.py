@@ -139,6 +139,11 @@ def test_a_parabola_in_logs_is_found_exactly() -> None:
     assert fit.params.coefficient * 1e17**fit.params.exponent == pytest.approx(1e7, rel=0.02)
 
 
+def test_one_size_measured_many_times_tells_no_noise_about_a_curve() -> None:
+    one = (np.full(8, 1e8), np.linspace(3.0, 3.02, 8))
+    assert isoflop.noise_of([one]) is None
+
+
 def test_a_budget_whose_optimum_lies_on_the_edge_is_left_out() -> None:
     # The third budget's losses fall with every size tried, so its optimum was not seen.
     inside = [
