@@ -64,6 +64,7 @@ def test_counts_that_had_to_be_assumed_are_said(capsys: Captured) -> None:
          "knows nothing of repeated"),
         (["--params", "-1B", "--tokens", "20B"], "positive"),
         (["--params", "1B", "--tokens", "20B", "--law", ""], "names no law"),
+        (["--params", "1B", "--tokens", "20"], "magnitude forgotten"),
         (["gpt2", "--tokens", "20B", "--params-counting", "kaplan"], "no effect on a TARGET"),
     ],
 )  # fmt: skip

@@ -61,7 +61,7 @@ def model_facts(
     if settings:
         raise BadValue("--set has no effect on --params", "It goes with a TARGET.")
     number = units.quantity(params, what="--params", unit="parameter")
-    _not_forgotten(number, params, what="--params", fewest=FEWEST_PARAMS, example="7B")
+    not_forgotten(number, params, what="--params", fewest=FEWEST_PARAMS, example="7B")
     counting = counting or usual
     facts: dict[str, Any] = {f"params_{counting}": number, "seq_len": length or SEQ_LEN}
     if vocab is not None:
@@ -115,7 +115,7 @@ def spent(*, tokens: str | None, **budget: str | None) -> tuple[dict[str, Any], 
         )
     if tokens is not None:
         number = units.tokens(tokens)
-        _not_forgotten(number, tokens, what="--tokens", fewest=FEWEST_TOKENS, example="20B")
+        not_forgotten(number, tokens, what="--tokens", fewest=FEWEST_TOKENS, example="20B")
         return {"tokens": number}, ()
     for name in ("gpu", "mfu"):
         if name in given and "flops" in given:
@@ -162,7 +162,12 @@ def own_choices(
     return own
 
 
-def _not_forgotten(number: float, text: str, *, what: str, fewest: float, example: str) -> None:
+def not_forgotten(number: float, text: str, *, what: str, fewest: float, example: str) -> None:
+    """Refuse a number so small that its magnitude was left out.
+
+    Raises:
+        BadValue: it is below `fewest`.
+    """
     if number < fewest:
         raise BadValue(
             f"{what}: {text} is fewer than any language model has use for",

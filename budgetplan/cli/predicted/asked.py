@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from budgetplan.cli.derived.asked import model_facts, run_of
+from budgetplan.cli.derived.asked import FEWEST_TOKENS, model_facts, not_forgotten, run_of
 from budgetplan.core import units
 from budgetplan.core.errors import BadValue
 from budgetplan.core.estimate import Estimate
@@ -90,6 +90,7 @@ def predictions(
     if tokens is None:
         raise BadValue("no tokens given", "Say how long is trained: --tokens 300B.")
     seen = units.tokens(tokens)
+    not_forgotten(seen, tokens, what="--tokens", fewest=FEWEST_TOKENS, example="20B")
     unique = units.tokens(unique_tokens, what="--unique-tokens") if unique_tokens else None
     if unique is not None and unique > seen:
         raise BadValue(
