@@ -22,6 +22,9 @@ Places = NDArray[np.intp]
 REFITTED = 5  # runs that are refitted for each that is returned
 CHOICE = CHOICES[0]
 
+# A floor that the runs do not see has no slope; it stays where it is, give or take 5 of its log.
+FLAT = np.diag([0, 0, 0.04, 0, 0, 0])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Influence:
@@ -75,7 +78,7 @@ def one_step(center: Center) -> Floats:
     the fit by (H - w J'J)^-1 J' w r; runs whose weights change add their own part to both.
     """
     residuals, slopes, weights = center.residuals, center.slopes, center.weights
-    curvature = slopes.T @ (slopes * weights[:, None]) + center.precision
+    curvature = slopes.T @ (slopes * weights[:, None]) + center.precision + FLAT
     pull = slopes * (weights * residuals)[:, None]
     plain = np.linalg.solve(curvature, pull.T).T
     lever = weights * np.einsum("ij,ij->i", slopes, np.linalg.solve(curvature, slopes.T).T)

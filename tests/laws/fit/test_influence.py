@@ -65,3 +65,18 @@ def test_fits_do_not_grow_with_the_runs(monkeypatch: pytest.MonkeyPatch) -> None
         fits.clear()
         influence.influence(synthetic(count, seed=1), flops=1e21)
         assert len(fits) == 1 + 5 * influence.REFITTED
+
+
+def test_runs_that_see_no_floor_are_left_out_without_a_word() -> None:
+    """Losses of a product of powers: the floor falls to nothing and nothing hangs on it."""
+    random = np.random.default_rng(7)
+    params = np.exp(random.uniform(np.log(2e4), np.log(2e5), 20))
+    tokens = params * np.exp(random.uniform(np.log(5), np.log(100), 20))
+    losses = 600 / params**0.6 / tokens**0.6
+    runs = Runs(params=params, tokens=tokens, losses=losses)
+    center = ensemble.centered_fit(runs, influence.CHOICE)
+    assert np.exp(center.point[2]) < 0.01 * losses.min()  # else this tests nothing
+    assert np.isfinite(influence.one_step(center)).all()
+    assert np.abs(influence.one_step(center)).max() < 10
+    found = influence.influence(runs, flops=60 * float((params * tokens).max()))
+    assert len(found) == 5
