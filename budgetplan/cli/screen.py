@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 from budgetplan.core.errors import UserError
 
@@ -26,12 +27,27 @@ def console(*, stderr: bool = False) -> Console:
     width = 80 if piped and "COLUMNS" not in os.environ else None
     return Console(
         stderr=stderr,
+        file=None if stderr or not piped else cast(IO[str], _Trimmed(sys.stdout)),
         width=width,
         highlight=False,
         markup=False,
         emoji=False,
         soft_wrap=piped and stderr,
     )
+
+
+class _Trimmed:
+    """A stream whose lines end where their words do; tables fill theirs with blanks."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(re.sub(r" +$", "", text, flags=re.MULTILINE))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def emit_json(result: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
-    from rich.text import Text
 
 _PREFIXES = (
     (1e24, "Y"),
@@ -103,8 +102,14 @@ def titled(made: Table) -> RenderableType:
     return Group(*parts)
 
 
-def bullets(lines: Sequence[str], *, mark: str = "•", style: str = "") -> Text:
-    """Return the lines as a list."""
+def bullets(lines: Sequence[str], *, mark: str = "•", style: str = "") -> RenderableType:
+    """Return the lines as a list, what does not fit on a line indented below it."""
+    from rich.table import Table
     from rich.text import Text
 
-    return Text("\n").join(Text(f"{mark} {line}", style=style) for line in lines)
+    made = Table.grid(padding=(0, 1, 0, 0))
+    made.add_column(width=1)
+    made.add_column(overflow="fold")
+    for line in lines:
+        made.add_row(Text(mark, style=style), Text(line, style=style))
+    return made

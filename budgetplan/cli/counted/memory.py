@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
-from budgetplan.cli.tables import bullets, table
+from budgetplan.cli.tables import table
 from budgetplan.core.errors import BadValue
 from budgetplan.core.units import show_bytes
 from budgetplan.flops.load import Answer
@@ -190,7 +190,7 @@ def memory_tables(answer: MemoryAnswer, *, detailed: bool = False) -> Iterator[R
     totals = [show_bytes(answer.by_checkpointing[kind].total) for kind in kinds]
     made.add_row("total", *totals, style="bold")
     if detailed:
-        made.caption = bullets(answer.assumptions).plain
+        made.caption = "\n".join(f"• {line}" for line in answer.assumptions)
     yield made
     if answer.fits:
         yield _fits(answer)

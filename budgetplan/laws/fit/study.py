@@ -55,6 +55,15 @@ def fresh(measured: Measurements) -> Measurements:
     return measured.chosen(once)
 
 
+def ordered(measured: Measurements) -> Measurements:
+    """Return the runs by compute, size and loss: the order of a file says nothing about a law.
+
+    Resampling goes by place, and two orders of one table would otherwise give two answers.
+    """
+    keys = (measured["loss"], measured["params"], measured["params"] * measured["tokens"])
+    return measured.at(np.lexsort(keys))
+
+
 def runs_of(measured: Measurements) -> Runs:
     """Return the three columns that a loss law is fitted to."""
     return Runs(
@@ -132,6 +141,7 @@ def study(
         raise BadValue(f"method {method} draws no noise", "Leave --noise out, or fit by isoflop.")
     if known is not None and method != "posterior":
         raise BadValue(f"method {method} starts from nothing known", "Fit by posterior.")
+    measured = ordered(measured)
     how, kept = METHODS[method], fresh(measured)
     if noise is not None:
         how = with_noise(noise)

@@ -147,6 +147,15 @@ def test_a_fit_that_scatters_says_so() -> None:
     assert any("losses scatter 2." in note or "losses scatter 1." in note for note in rough.notes)
 
 
+@pytest.mark.parametrize("method", ["ensemble", "posterior"])
+def test_the_order_of_a_file_changes_nothing(method: str) -> None:
+    table = measured(pilots(run=0.003, milestone=0.0015))
+    shuffled = table.at(np.random.default_rng(2).permutation(len(table)))
+    one, other = (study(each, method=method, year=2026).law for each in (table, shuffled))
+    assert one.preset.coefficients == other.preset.coefficients
+    assert (one.draws.alpha == other.draws.alpha).all()
+
+
 def measured(runs: Runs) -> Measurements:
     assert runs.run is not None
     count = len(runs.losses)
