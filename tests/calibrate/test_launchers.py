@@ -208,7 +208,7 @@ def test_torchrun_says_how_a_model_is_shared(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("time", "seconds"),
     [("90", 5400), ("1:30", 90), ("2:00:05", 7205), ("1-0", 86400), ("1-12:30", 131400),
-     ("1-00:00:01", 86401), ("UNLIMITED", None)],
+     ("1-00:00:01", 86401), ("UNLIMITED", None), ("1:2:3:4", None)],
 )  # fmt: skip
 def test_a_time_limit_is_read_as_slurm_reads_it(time: str, seconds: float | None) -> None:
     """As in the manual of sbatch, --time: minutes, minutes:seconds, days-hours ..."""

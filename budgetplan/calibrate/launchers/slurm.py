@@ -244,7 +244,7 @@ def seconds_of_limit(time: str) -> float | None:
     """Return Slurm's `MM`, `MM:SS`, `HH:MM:SS` or `D-HH[:MM[:SS]]` [s]; None for other words."""
     days, dash, rest = time.rpartition("-")
     parts = rest.split(":")
-    if not all(part.isdigit() for part in [*parts, *([days] if dash else [])]):
+    if len(parts) > 3 or not all(part.isdigit() for part in [*parts, *([days] if dash else [])]):
         return None
     numbers = [int(part) for part in parts]
     if dash:
