@@ -192,7 +192,7 @@ class TooSmall(BadValue):
     """The allowance does not reach for the smallest design; `needed` [FLOPs] would."""
 
     def __init__(self, problem: str, *, needed: float) -> None:
-        more = f"{needed * 1.001:.3g}"
+        more = f"{needed * 1.006:.3g}"  # three digits may round down by half a percent
         super().__init__(problem, f"The smallest that works is --spend {more}, or smaller models.")
         self.needed = needed
 

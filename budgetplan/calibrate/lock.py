@@ -258,7 +258,11 @@ def turn(folder: Path) -> Iterator[None]:
     while True:
         try:
             held = Lock(folder)
-        except Held:
+        except StoreError as error:
+            # Who had the turn may clear away a file between our look at the folder and at the file.
+            cleared = isinstance(error.__cause__, FileNotFoundError) and folder.is_dir()
+            if not (cleared or isinstance(error, Held)):
+                raise
             time.sleep(random.uniform(0.01, 0.1))  # several who wait must not look in step
         else:
             break

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from budgetplan.calibrate import lock
 from budgetplan.calibrate import work as working
 from budgetplan.calibrate.allowance import (
     Allowance,
     Ledger,
     Spent,
+    TooSmall,
     evaluation_flops,
     flops_of,
     rest_of,
@@ -199,3 +202,29 @@ def test_the_turn_of_a_killed_worker_passes_on(tmp_path: Path) -> None:
             "attempt-3.json", "attempt-4.json",
         ]  # fmt: skip
     assert [path.name for path in tmp_path.glob("attempt-*")] == ["attempt-4.json"]
+
+
+def test_who_waits_for_a_turn_bears_that_an_old_file_is_cleared_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "attempt-3.json"
+    old.write_text(json.dumps({"ending": "released"}))
+    read, looks = lock.read, []
+
+    def late(folder: Path, number: int, **others: Any) -> lock.Attempt:
+        looks.append(number)
+        if len(looks) == 1:
+            old.rename(tmp_path / "attempt-4.json")  # as who had the turn leaves it
+        return read(folder, number, **others)
+
+    monkeypatch.setattr(lock, "read", late)
+    with turn(tmp_path):
+        assert (tmp_path / "attempt-5.json").exists()
+    assert looks[:2] == [3, 4]
+
+
+@pytest.mark.parametrize("needed", [1.0035e15, 9.994e17, 1.2345e18, 7e19])
+def test_the_allowance_that_is_said_to_work_does(needed: float) -> None:
+    said = re.search(r"--spend (\S+),", TooSmall("too small", needed=needed).remedy)
+    assert said
+    assert needed <= float(said[1]) < 1.02 * needed
