@@ -33,6 +33,11 @@ class Card:
     usd_per_hour: float | None = None
     count: int = 1  # cards of each run
 
+    @property
+    def peak_of_run(self) -> float | None:
+        """Peak of all cards of a run together [FLOP/s]."""
+        return self.peak * self.count if self.peak else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -56,7 +61,7 @@ class Progress:
         return 1.0 if self.state in ENDINGS else self.step / self.steps
 
     def mfu(self, peak: float | None) -> float | None:
-        """Return the achieved share of a card's peak [FLOP/s], where both are known."""
+        """Return the achieved share of the peak of its cards [FLOP/s], where both are known."""
         return self.flops_per_second / peak if peak and self.flops_per_second else None
 
     @property

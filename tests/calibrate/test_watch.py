@@ -15,7 +15,7 @@ from budgetplan.calibrate.allowance import (
     flops_per_sequence,
     training_flops,
 )
-from budgetplan.calibrate.launchers.launcher import Report
+from budgetplan.calibrate.launchers.launcher import WORK, Report, Ticket
 from budgetplan.calibrate.launchers.local import Local
 from budgetplan.calibrate.pool import Pool
 from budgetplan.calibrate.result import Result
@@ -24,6 +24,7 @@ from budgetplan.calibrate.watch import Card, Progress, Seen, Snapshot, Tail, Wat
 from budgetplan.calibrate.work import work
 from budgetplan.calibrate.worker import Work
 from budgetplan.cli.calibrated import live
+from budgetplan.cli.calibrated.runs import several
 from tests.calibrate.worlds import fake, spec, store_of
 
 PER_SEQUENCE = flops_per_sequence(spec())
@@ -124,6 +125,7 @@ def test_a_line_tells_all_of_a_run() -> None:
     assert live.line_of(run, card=Card(peak=6e11)) == (
         "0123456789abcdef running, step 5/20, loss 3.2500, 2048 tokens/s, MFU 50.0%"
     )
+    assert "MFU 12.5%" in live.line_of(run, card=Card(peak=6e11, count=4)), "of all its cards"
     (failed,) = snapshot(state="failed", loss=None, tokens_per_second=None, reason="no room").runs
     assert live.line_of(failed) == "0123456789abcdef failed, step 5/20, no room"
 
@@ -142,6 +144,14 @@ def test_hours_and_money_are_told_where_there_is_a_card() -> None:
     told = live.spending(at_work, Card(usd_per_hour=2.5, count=4))
     assert told == "1T FLOPs spent of 8T (12%), 8 GPU-hours ($20.00)"
     assert live.spending(at_work, Card(count=4)).endswith(", 8 GPU-hours")
+
+
+def test_the_cards_of_a_run_are_those_that_its_launch_joins(tmp_path: Path) -> None:
+    todo = Work(store=str(tmp_path), ids=("a",), cards_per_run=4)
+    (tmp_path / WORK).write_text(todo.to_json())
+    ticket = Ticket(launcher="torchrun", folder=str(tmp_path), jobs=())
+    assert several(Card(peak=1e15), ticket) == Card(peak=1e15, count=4)
+    assert several(None, ticket) is None
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ class Plain:
 
 def line_of(run: Progress, *, card: Card | None = None) -> str:
     """Return one run in one line."""
-    peak = card.peak if card else None
+    peak = card.peak_of_run if card else None
     parts = [f"{run.id} {run.state}"]
     if run.state != "planned":
         parts.append(f"step {run.step}/{run.steps}")
@@ -198,7 +198,7 @@ def view(
     share = Table.grid()
     done = snapshot.spent / total if total else 0.0
     share.add_row(ProgressBar(total=1.0, completed=done, width=width))
-    peak = card.peak if card else None
+    peak = card.peak_of_run if card else None
     blocks: list[RenderableType] = [runs_table(snapshot, peak=peak, width=width, most=most), share]
     more = len(snapshot.runs) - most
     if more > 0:

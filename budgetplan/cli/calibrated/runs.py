@@ -65,6 +65,17 @@ def card_of(asked: Asked) -> Card | None:
     return Card(peak=peak, usd_per_hour=price)
 
 
+def several(card: Card | None, ticket: Ticket) -> Card | None:
+    """Return the card with how many of its kind make a run of the launch together."""
+    from budgetplan.calibrate.launchers.launcher import WORK
+    from budgetplan.calibrate.worker import Work
+
+    if card is None:
+        return None
+    work = Work.read(Path(ticket.folder) / WORK)
+    return dataclasses.replace(card, count=work.cards_per_run)
+
+
 def work_of(wish: Wish, campaign: Campaign) -> Work:
     """Return what workers are to do."""
     from budgetplan.calibrate.worker import Work
@@ -129,7 +140,7 @@ def make(wish: Wish, campaign: Campaign, launcher: Launcher, *, card: Card | Non
     for ticket, own, workers in living(wish.folder):
         warn(f"{workers} workers of an earlier launch are at work here: watching them")
         pool = dataclasses.replace(pool, launcher=own, ticket=ticket, attached=True)
-        follow(pool, allowance=campaign.allowance, card=card)
+        follow(pool, allowance=campaign.allowance, card=several(card, ticket))
         if pool.cancelled:
             break
     else:
@@ -137,7 +148,8 @@ def make(wish: Wish, campaign: Campaign, launcher: Launcher, *, card: Card | Non
         for remark in launcher.prepare(pool.work, folder=wish.folder).remarks:
             warn(remark)
         if pool.start():
-            follow(pool, allowance=campaign.allowance, card=card)
+            assert pool.ticket
+            follow(pool, allowance=campaign.allowance, card=several(card, pool.ticket))
     _ended(wish, pool)
 
 
