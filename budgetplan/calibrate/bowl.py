@@ -1,4 +1,4 @@
-"""Bowl: the log loss of a sweep as a quadratic in log learning rate and log batch.
+"""Bowl: the log loss of a sweep as a quadratic in log learning rate and log batch, a little skew.
 
 A response surface (Box and Wilson 1951, doi:10.1111/j.2517-6161.1951.tb00067.x) in place of the
 lowest loss seen: of fifteen noisy losses the lowest is lucky, so that it makes the advised point
@@ -19,7 +19,7 @@ from budgetplan.core.errors import BadValue
 from budgetplan.core.estimate import Estimate
 
 Floats = NDArray[np.float64]
-FEWEST = 8  # points, for six coefficients
+FEWEST = 8  # points, for seven coefficients
 # Scatter of log loss about the surface for each unit of excess over the best: an assumption. Four
 # percent up the wall a point counts as if it had a noise of one percent.
 OFF = 0.25
@@ -53,7 +53,7 @@ class Bowl:
     batch: Estimate
     regret: Estimate  # log loss of the middle over the lowest
     lowest: float  # [nats/token]
-    edges: tuple[str, ...]  # low learning rate, high batch ...: where the lowest point lies there
+    edges: tuple[str, ...]  # lowest learning rate, highest batch ...: where the lowest point lies
     misfit: float  # scatter about the surface over that expected of noise
 
 

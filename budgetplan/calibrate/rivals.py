@@ -85,9 +85,10 @@ def judged(
 ) -> tuple[Score, ...]:
     """Return how the law of the smaller runs predicted the larger, and how the plan's law did.
 
-    Whole runs are held out, the largest quarter, and judged by their last milestone. The plan's law
-    keeps its best size and exponents, its loss is shifted and scaled to the smaller runs, since its
-    own is of other data. Empty where too few runs remain to fit.
+    Whole runs are held out, the largest quarter, and judged by their last milestone. Of the plan's
+    law the best size is taken, with exponents in the middle of published ones; its loss is shifted
+    and scaled to the smaller runs, since its own is of other data. Empty where too few runs remain
+    to fit.
     """
     split = _split(ended, counting=counting)
     if split is None:

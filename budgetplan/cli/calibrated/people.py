@@ -130,8 +130,8 @@ def _scores(found: Verdict) -> Table:
     made = table(
         "The largest runs held out, whole", "law", "error of loss", "promised", "inside 90%",
         "log score",
-        caption="Promised: half of the 90% interval. The plan's law keeps its best size and"
-        " exponents; its level of loss is fitted.",
+        caption="Promised: half of the 90% interval. The plan's law is its best size, with"
+        " usual exponents; its level of loss is fitted.",
     )  # fmt: skip
     for each in found.scores:
         made.add_row(
