@@ -215,6 +215,13 @@ def test_a_time_limit_is_read_as_slurm_reads_it(time: str, seconds: float | None
     assert seconds_of_limit(time) == seconds
 
 
+def test_cards_that_a_task_asks_for_in_vain_are_told() -> None:
+    told = Slurm(gpus=4).prepare(work(), folder=FOLDER).remarks
+    assert told == ("a task uses one card: 3 of its 4 are idle",)
+    assert Slurm(gpus=1).prepare(work(), folder=FOLDER).remarks == ()
+    assert Slurm().prepare(work(), folder=FOLDER).remarks == ()
+
+
 def test_a_time_limit_that_is_only_warning_is_refused() -> None:
     with pytest.raises(BadValue, match="hardly longer than the warning 60 s before"):
         Slurm(time="1:00").prepare(work(), folder=FOLDER)

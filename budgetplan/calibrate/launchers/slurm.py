@@ -67,7 +67,9 @@ class Slurm:
         text = script(checked(self), tasks=count, folder=folder)
         files = {WORK: work.to_json(), SCRIPT: text}
         words = ("sbatch", "--parsable", str(folder / SCRIPT))
-        return Start(folder=folder, files=files, commands=(Command(words=words),))
+        idle = (self.gpus or 1) - 1
+        remarks = (f"a task uses one card: {idle} of its {self.gpus} are idle",) if idle else ()
+        return Start(folder=folder, files=files, commands=(Command(words=words),), remarks=remarks)
 
     def submit(self, start: Start) -> Ticket:
         """Hand the script to sbatch.
