@@ -41,7 +41,7 @@ def test_walkers_find_the_moments_of_a_normal() -> None:
     density = multivariate_normal(center, covariance)
     start = np.random.default_rng(3).standard_normal((40, 3))
     points = walk(lambda at: np.asarray(density.logpdf(at)), start, settle=800, keep=4000)
-    assert points.mean(axis=0) == pytest.approx(center, abs=0.15 * spread.max())
+    assert (points.mean(axis=0) - center) / spread == pytest.approx(0, abs=0.1)
     assert points.std(axis=0) == pytest.approx(spread, rel=0.1)
     assert np.corrcoef(points.T) == pytest.approx(mixing, abs=0.1)
 
