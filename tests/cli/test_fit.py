@@ -160,3 +160,18 @@ def test_options_without_effect_on_a_sweep_are_refused(option: str, capsys: Capt
     sweep = str(REFERENCE / "porian_sweep.csv")
     assert main(["fit", sweep, "--method", "hyperparameters", option]) == 2
     assert "has no effect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["ensemble", "posterior", "chinchilla", "parabola", "envelope"])
+def test_losses_that_no_law_has_are_fitted_or_refused_but_break_nothing(
+    tmp_path: Path, method: str
+) -> None:
+    """Losses that fall in a straight line: a coefficient falls to nothing, and matrices with it."""
+    path = tmp_path / "line.csv"
+    rows = [
+        f"{n:g},{r * n:g},{3 - n / 1e9 - r / 100}"
+        for n in (1e7, 3e7, 1e8, 3e8) for r in (5, 20, 60)
+    ]  # fmt: skip
+    path.write_text("\n".join(["params,tokens,loss", *rows]) + "\n", encoding="utf-8")
+    assert main(["fit", str(path), "--counting", "total", "--method", method]) in (0, 2)
+    assert main(["fit", str(path), "--counting", "total", "--method", method, "--json"]) in (0, 2)

@@ -13,6 +13,7 @@ from budgetplan.core.counting import COUNTINGS
 from budgetplan.core.estimate import Estimate
 from budgetplan.core.units import show
 from budgetplan.laws import predict
+from budgetplan.laws.fit import diagnostics
 from budgetplan.laws.fit.measurements import Measurements
 from budgetplan.laws.fit.methods import METHODS, words
 from budgetplan.laws.fit.study import Study
@@ -139,7 +140,8 @@ def _coefficients(study: Study) -> RenderableType:
     for name, value in law.preset.coefficients.items():
         low, high = np.quantile(getattr(law.draws, name), [0.05, 0.95])
         made.add_row(name, f"{value:.4g}", f"{low:.4g}", f"{high:.4g}")
-    made.caption = f"Condition number {study.design.condition:,.0f} of a Chinchilla surface here."
+    number = diagnostics.shown(study.design.condition)
+    made.caption = f"Condition number {number} of a Chinchilla surface here."
     return titled(made)
 
 

@@ -61,7 +61,8 @@ class Problem:
         slopes = np.stack([by_a, by_b, by_e, -by_a * self.log_n, -by_b * self.log_d], axis=1)
         bend = np.minimum(1, self.huber / np.maximum(np.abs(residuals), self.huber))
         curvature = slopes.T @ (slopes * bend[:, None])
-        return np.linalg.inv(curvature + 1e-9 * np.diag(np.diag(curvature)))
+        bent = np.diag(curvature)  # zero for a coefficient that the runs do not see
+        return np.linalg.inv(curvature + 1e-9 * np.diag(np.maximum(bent, 1e-6 * bent.max())))
 
 
 def descend(problem: Problem, start: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:

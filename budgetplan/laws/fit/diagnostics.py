@@ -104,7 +104,7 @@ def _warnings(unseen: str, flops: Floats, number: float) -> list[str]:
         found.append(unseen)
     elif number > ILL:
         found.append(
-            f"condition number {number:,.0f}: the coefficients trade off against each other, so"
+            f"condition number {shown(number)}: the coefficients trade off against each other, so"
             " read predictions, not coefficients"
         )
     if flops.max() / flops.min() < 10:
@@ -114,8 +114,16 @@ def _warnings(unseen: str, flops: Floats, number: float) -> list[str]:
     return found
 
 
+def shown(number: float) -> str:
+    """Return a condition number in words of a sensible length."""
+    return f"{number:,.0f}" if number < 1e9 else f"{number:.0e}"
+
+
 def condition(runs: Runs, law: Chinchilla) -> float:
-    """Return the condition number of the coefficients: columns of log-loss slopes, length one."""
+    """Return the condition number of the coefficients: columns of log-loss slopes, length one.
+
+    At most what double precision tells from a coefficient that the runs do not see at all.
+    """
     log_n, log_d = np.log(runs.params), np.log(runs.tokens)
     by_size = (law.A / runs.params**law.alpha)[0]
     by_data = (law.B / runs.tokens**law.beta)[0]
@@ -123,5 +131,6 @@ def condition(runs: Runs, law: Chinchilla) -> float:
     slopes = np.column_stack(
         [np.full_like(loss, law.E.item()), by_size, by_data, -by_size * log_n, -by_data * log_d]
     ) / loss[:, None]  # fmt: skip
-    values = np.linalg.svd(slopes / np.linalg.norm(slopes, axis=0), compute_uv=False)
-    return float(values[0] / values[-1])
+    lengths = np.linalg.norm(slopes, axis=0)
+    values = np.linalg.svd(slopes / np.where(lengths > 0, lengths, 1.0), compute_uv=False)
+    return float(values[0] / max(values[-1], values[0] * np.finfo(float).eps))

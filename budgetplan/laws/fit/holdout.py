@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from budgetplan.core.errors import BadValue
 from budgetplan.core.estimate import Estimate
 from budgetplan.laws.fit.parametric import Runs
 
@@ -60,7 +61,10 @@ def report(runs: Runs, predictor: Predictor, *, factors: tuple[float, ...] = FAC
         small = flops <= flops.max() / factor
         if small.sum() < FEWEST or (~small).sum() < 1:
             continue
-        predict = predictor(runs.chosen(np.flatnonzero(small)))
+        try:
+            predict = predictor(runs.chosen(np.flatnonzero(small)))
+        except BadValue:  # the small runs alone carry no such law
+            continue
         large = runs.chosen(np.flatnonzero(~small))
         found.append(_compare(predict(large), large, fitted=int(small.sum()), factor=factor))
     why = "" if found else (

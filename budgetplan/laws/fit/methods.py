@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from budgetplan.core.errors import BadValue
 from budgetplan.laws.chinchilla import Chinchilla
@@ -59,11 +60,11 @@ def _central(draws: Generalized, runs: Runs) -> Generalized:
     return member(draws, int(np.argsort(losses)[len(losses) // 2]))
 
 
-def member(draws: Law, row: int) -> Law:
-    """Return one of equally likely laws, coefficients of shape (1, 1)."""
+def member(draws: Law, row: int | NDArray[np.intp]) -> Law:
+    """Return one or some of equally likely laws, coefficients of shape (rows, 1)."""
     return type(draws)(
         **{
-            field.name: getattr(draws, field.name)[[row]]
+            field.name: getattr(draws, field.name)[np.atleast_1d(row)]
             for field in fields(draws)  # type: ignore[arg-type]
             if getattr(draws, field.name) is not None
         }
@@ -115,8 +116,31 @@ def _rough(found: posterior.Posterior) -> list[str]:
 
 def _chinchilla(runs: Runs, seed: int) -> Found:
     best = parametric.fit(runs)
+    if not _bends(best.law()).all():
+        law = best.law()
+        raise BadValue(
+            "no Chinchilla surface fits these runs: its exponents came out as"
+            f" {law.alpha.item():.3g} and {law.beta.item():.3g}",
+            "Runs at more sizes and corpora are needed; --method ensemble says what these know.",
+        )
     draws: Chinchilla = parametric.bootstrap(runs, best, draws=DRAWS, seed=seed)
-    return Found(form="chinchilla", best=best.law(), draws=draws)
+    bends = _bends(draws)
+    lost = int((~bends).sum())
+    told = (
+        f"{lost} of {DRAWS} resamplings fit no surface and were left out: intervals are too narrow"
+    )
+    return Found(
+        form="chinchilla",
+        best=best.law(),
+        draws=member(draws, np.flatnonzero(bends)),
+        remarks=(told,) if lost else (),
+    )
+
+
+def _bends(law: Chinchilla) -> NDArray[np.bool_]:
+    """Return whether both terms of each law fall, and not like a wall, shape (draws,)."""
+    exponents = np.concatenate([law.alpha, law.beta], axis=1)
+    return np.asarray(((exponents > 0) & (exponents < parametric.WALL)).all(axis=1))
 
 
 def _repeated(runs: Runs, seed: int) -> Found:
