@@ -54,6 +54,12 @@ def processes_of(outcome: Outcome) -> int:
     return count if isinstance(count, int) and count > 0 else 1
 
 
+def shared_out(outcome: Outcome) -> bool:
+    """Whether the processes of the run each held a share of the model, and not the whole."""
+    training = outcome.surroundings.get("training")
+    return isinstance(training, Mapping) and training.get("sharding") == "fsdp"
+
+
 def device(outcome: Outcome, asked: Asked) -> Device | None:
     """Return where the run was made, which may be another machine than this one."""
     return device_of(outcome.surroundings) or asked.device

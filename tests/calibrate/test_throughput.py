@@ -214,6 +214,19 @@ def test_speed_is_of_one_card_however_many_made_the_run_or_are_in_the_machine(
         assert speed(runs, replace(asked, device=eight)).planned.best == pytest.approx(1e14)
 
 
+def test_memory_is_predicted_as_the_run_was_sharded(folder: Path) -> None:
+    """A share of weights, gradients and moments is less than the whole: the same peak is more."""
+    asked = asked_on_card(folder)
+    beside = []
+    for sharding in ("ddp", "fsdp"):
+        runs = [replace(each, surroundings={**each.surroundings, "training":
+                        {"processes": 2, "sharding": sharding}})
+                for each in measured(asked, 2e14, processes=2)]  # fmt: skip
+        [note] = [each for each in Throughput().verdict(asked, runs).notes if "predicted" in each]
+        beside.append(float(note.rsplit("(", 1)[1].rstrip("%)")))
+    assert beside[1] > beside[0]
+
+
 def test_many_cards_are_never_taken_to_scale_without_saying_so(folder: Path) -> None:
     one, eight = (verdict(asked_on_card(folder, gpus=f"{n}xH100"), 1e14) for n in (1, 8))
     assert not any("scale" in note for note in one.notes)

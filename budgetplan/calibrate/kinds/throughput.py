@@ -16,6 +16,7 @@ from budgetplan.calibrate.speed import (
     UNSEEN,
     Speed,
     following,
+    shared_out,
     speed,
 )
 from budgetplan.core.architecture import Architecture
@@ -229,7 +230,9 @@ def _memory(found: Speed) -> list[str]:
     total = memory_of_architecture(
         spec.architecture,
         Training(
-            precision=spec.precision if spec.precision in WIDE else "bf16", ranks=found.processes
+            precision=spec.precision if spec.precision in WIDE else "bf16",
+            ranks=found.processes,
+            sharding="fsdp" if shared_out(run) else "none",
         ),
         micro_batch=found.batch,
         seq_len=spec.seq_len,
