@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from budgetplan.cli.app import main
-from budgetplan.cli.calibrated import asked
+from budgetplan.cli.calibrated import asked, demo
 from budgetplan.core import plan as plans
-from tests.calibrate.plans import law_file
+from tests.calibrate.plans import asked_in, ladder_file, law_file
 
 Captured = pytest.CaptureFixture[str]
 
@@ -161,6 +162,27 @@ def test_what_goes_wrong_before_anything_is_spent(
     assert not list(tmp_path.glob("calibration/runs/*"))
 
 
+def test_a_pattern_that_the_shell_has_opened_names_all_its_files(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    """`--data tokens/*.txt` unquoted: every file but the first is a word of its own."""
+    plan, ladder = str(tmp_path / "plan.yaml"), str(ladder_file(tmp_path))
+    tiny = ["--flops", "2e14", "--law", demo.LAW, "--ladder", ladder, "--output", plan]
+    assert main(["optimize", *tiny]) == 0
+    capsys.readouterr()
+    shards = [tmp_path / f"part{number}.txt" for number in range(3)]
+    for number, shard in enumerate(shards):
+        shard.write_text(f"some text of shard {number}. " * 20_000, encoding="utf-8")
+    words = [str(shard) for shard in shards]
+    found = []
+    for order in ([plan, "--data", *words], ["--data", *words, plan]):
+        options = ["--tokenizer", "bytes", "--kind", "isoflop", "--spend", "6e12", "--dry-run"]
+        assert main(["calibrate", *order, *options, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0] == found[1]
+    assert all(Path(word).name in json.dumps(found[0]) for word in words)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -245,3 +267,24 @@ def test_an_output_that_has_nothing_to_say_is_told(tmp_path: Path, capsys: Captu
     silent = Verdict(kind="isoflop", headline="The plan's law is believed.")
     assert session._revised(wish, plan, [silent]) == (None, ())
     assert "revised.yaml is not written" in capsys.readouterr().err
+
+
+def test_the_smallest_allowance_that_is_named_pays_for_every_kind(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    plans.write(asked_in(tmp_path).plan, tmp_path / "plan.yaml")
+    words = ["calibrate", "plan.yaml", "--dry-run", "--spend"]
+    assert main([*words, "1e6"]) == 2
+    said = re.search(r"--spend (\S+),", capsys.readouterr().err)
+    assert said
+    assert main([*words, said[1]]) == 0
+
+
+def test_no_number_of_a_sweeps_design_is_cut_off(tmp_path: Path, capsys: Captured) -> None:
+    plans.write(asked_in(tmp_path, flops="1e18").plan, tmp_path / "plan.yaml")
+    words = ["calibrate", "plan.yaml", "--data", "synthetic:zipf?vocab=256&tokens=200M"]
+    words += ["--kind", "hyperparameters", "--spend", "90%", "--dry-run"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "0.999" in out
+    assert "…" not in out

@@ -121,7 +121,8 @@ def candidates(asked: Asked, *, counting: Counting) -> list[pilots.Pilot]:
     budget = float(asked.plan.budget.value)
     largest = optimal_flops_per_token(asked)
     found = []
-    for rung in pilots.rungs(asked.ladder, most=min(largest, math.sqrt(budget))):
+    rungs = pilots.rungs(asked.ladder, most=min(largest, math.sqrt(budget)))
+    for rung in rungs:
         ratios = [
             ratio
             for ratio in pilots.RATIOS
@@ -130,10 +131,16 @@ def candidates(asked: Asked, *, counting: Counting) -> list[pilots.Pilot]:
         if ratios and rung.params[counting] >= SMALLEST:  # less could not be fitted
             found.append(pilots.pilot(rung, asked, counting=counting, ratios=ratios))
     if not found:
+        sizes = [rung.params[counting] for rung in rungs if rung.params[counting] >= SMALLEST]
+        if asked.unique_tokens is None or not sizes:
+            problem = f"{asked.ladder.name} has no shape between {show(SMALLEST)} and the planned"
+        else:
+            problem = (
+                f"{show(asked.unique_tokens)} training tokens are too few: the smallest size of"
+                f" {asked.ladder.name} needs {show(pilots.RATIOS[0] * min(sizes))}"
+            )
         raise BadValue(
-            f"{show(asked.unique_tokens or 0)} training tokens are too few for the smallest size"
-            f" of {asked.ladder.name}",
-            "Give more --data, or another --family or --ladder with smaller models.",
+            problem, "Give more --data, or another --family or --ladder with smaller models."
         )
     return found
 

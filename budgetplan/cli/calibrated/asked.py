@@ -32,6 +32,7 @@ EFFECTIVE = {
     "cancel": frozenset[str](),
 }
 """Options that an action obeys, beside --folder and --json; what decides the runs is decided."""
+PLANS = (".yaml", ".yml")
 NAMES = {"data_format": "--format", "launch": "--set", "as_json": "--json"}
 
 
@@ -63,6 +64,7 @@ def wish(options: Mapping[str, Any], *, given: frozenset[str]) -> Wish:
             that would have no effect.
         UnknownName: an unknown kind.
     """
+    options = with_shards(options)
     target = options["target"]
     if target is None and not options["demo"]:
         raise BadValue(
@@ -84,6 +86,25 @@ def wish(options: Mapping[str, Any], *, given: frozenset[str]) -> Wish:
         as_json=options["as_json"],
         given=given & {*KEPT, *MADE},
     )
+
+
+def with_shards(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options with the files that a shell made of `--data tokens/*.bin` among the data.
+
+    All but the first of them stand there as words of their own.
+    """
+    words = [word for word in (options["target"], *(options["place"] or ())) if word is not None]
+    if not options["data"] or not words or words[0] in ACTIONS:
+        return options
+    plans = [word for word in words if Path(word).suffix.lower() in PLANS]
+    shards = [word for word in words if word not in plans and Path(word).exists()]
+    others = [*plans, *(word for word in words if word not in plans and word not in shards)]
+    return {
+        **options,
+        "data": [*options["data"], *shards],
+        "target": others[0] if others else None,
+        "place": others[1:] or None,
+    }
 
 
 def refuse_without_effect(target: str | None, given: frozenset[str], *, demo: bool) -> None:
