@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from budgetplan.calibrate.allowance import flops_of
 from budgetplan.calibrate.bowl import Tried, bowl
@@ -97,6 +99,15 @@ def test_beta2_is_swept_at_every_batch(specs: tuple[RunSpec, ...]) -> None:
 def test_the_design_costs_what_its_runs_do(asked: Asked) -> None:
     found = Hyperparameters().design(asked)
     assert found.flops == sum(flops_of(spec) for spec in found.specs) <= asked.allowance
+
+
+def test_no_number_of_the_design_is_cut_off_at_80_columns(asked: Asked) -> None:
+    screen = Console(width=80, file=io.StringIO())
+    screen.print(*people.design(Hyperparameters().design(asked), asked))
+    assert isinstance(screen.file, io.StringIO)
+    said = screen.file.getvalue()
+    assert "0.999" in said
+    assert "…" not in said
 
 
 def test_the_schedule_is_the_plans_in_proportion(asked: Asked, specs: tuple[RunSpec, ...]) -> None:

@@ -278,13 +278,3 @@ def test_the_smallest_allowance_that_is_named_pays_for_every_kind(
     said = re.search(r"--spend (\S+),", capsys.readouterr().err)
     assert said
     assert main([*words, said[1]]) == 0
-
-
-def test_no_number_of_a_sweeps_design_is_cut_off(tmp_path: Path, capsys: Captured) -> None:
-    plans.write(asked_in(tmp_path, flops="1e18").plan, tmp_path / "plan.yaml")
-    words = ["calibrate", "plan.yaml", "--data", "synthetic:zipf?vocab=256&tokens=200M"]
-    words += ["--kind", "hyperparameters", "--spend", "90%", "--dry-run"]
-    assert main(words) == 0
-    out = capsys.readouterr().out
-    assert "0.999" in out
-    assert "…" not in out

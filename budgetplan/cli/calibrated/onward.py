@@ -22,14 +22,15 @@ def designed(wish: Wish, asked: Asked) -> tuple[Design, ...]:
     """Return the runs of every kind, the allowance divided among them.
 
     Raises:
-        TooSmall: the allowance does not reach for one of the kinds.
+        TooSmall: the allowance does not reach for one of the kinds; names what reaches for all.
     """
     from budgetplan.calibrate.allowance import TooSmall
     from budgetplan.calibrate.kinds.kind import kinds
 
     total = sum(SHARES[name] for name in wish.kinds)
     whole = left = DESIGNED * asked.allowance
-    found = []
+    found: list[Design] = []
+    short: list[TooSmall] = []
     for place, name in enumerate(wish.kinds):
         last = place == len(wish.kinds) - 1
         share = SHARES[name] / total
@@ -38,9 +39,12 @@ def designed(wish: Wish, asked: Asked) -> tuple[Design, ...]:
             made = kinds[name]().design(dataclasses.replace(asked, allowance=own))  # type: ignore[operator]
         except TooSmall as error:
             problem = f"--kind {name}: {error.problem}"
-            raise TooSmall(problem, needed=error.needed / share / DESIGNED) from error
-        found.append(made)
-        left -= made.flops
+            short.append(TooSmall(problem, needed=error.needed / share / DESIGNED))
+        else:
+            found.append(made)
+            left -= made.flops
+    if short:
+        raise max(short, key=lambda each: each.needed)
     return tuple(found)
 
 

@@ -34,7 +34,7 @@ def design(found: Design, asked: Asked) -> Iterator[RenderableType]:
     from rich.text import Text
 
     share = found.flops / float(asked.plan.budget.value)
-    head = f"{len(found.specs)} runs of {show(found.flops)} FLOPs, {share:.2%} of the budget"
+    head = f"{len(found.specs)} runs of {show(found.flops)} FLOPs, {100 * share:.3g}% of the budget"
     if found.seconds:
         head += f", about {show_seconds(found.seconds.best)} on one device"
     yield Text.assemble((f"{found.kind}: ", "bold"), head)
@@ -48,8 +48,9 @@ def design(found: Design, asked: Asked) -> Iterator[RenderableType]:
 
 
 def _runs(found: Design) -> Table:
+    often = any(len(spec.evaluate_at) > 1 for spec in found.specs)
     made = table("", "shape", "params", "tokens", "batch", "steps", "rate", "beta2",
-                 "measured", "FLOPs")  # fmt: skip
+                 *(["measured"] if often else []), "FLOPs")  # fmt: skip
     for spec, cost in zip(found.specs, found.costs, strict=True):
         made.add_row(
             spec.architecture.name,
@@ -59,7 +60,7 @@ def _runs(found: Design) -> Table:
             show(spec.steps),
             show(spec.learning_rate),
             show(spec.adam_beta2),
-            f"{len(spec.evaluate_at)}x" if spec.evaluate_at else "",
+            *([f"{len(spec.evaluate_at)}x"] if often else []),
             show(float(f"{cost:.2g}")),
         )
     return made
