@@ -39,6 +39,7 @@ from budgetplan.plan.uncertainty import likely
 
 Floats = NDArray[np.float64]
 FEWEST_RUNS = 4
+TESTED = 2.0  # decades beyond the fit up to which scripts/optimum_coverage.py counts
 # Ratio of likelihoods below which what was held out tells two laws not apart. The fitted law then
 # stands, since it starts from what the plan's law knew.
 THIN = 3.0
@@ -190,8 +191,14 @@ def remarks(asked: Asked, found: designs.Designed) -> list[str]:
         f" and {noise.off:g} of its excess over the best of its compute",
         "runs have a constant learning rate, so that each milestone is a smaller run; a decay"
         " lowers the loss, not the best size",
-        f"the largest run lies {found.decades:.1f} decades of compute below the target",
+        f"the largest run lies {found.decades:.1f} decades of compute below the target"
+        + (f"; intervals were tested up to {TESTED:.0f}" if found.decades > TESTED else ""),
     ]
+    if asked.unique_tokens is not None and found.flops < asked.allowance / 2:
+        words.append(
+            f"{found.flops / asked.allowance:.1%} of what may be spent is used: no run sees one of"
+            f" the {show(asked.unique_tokens)} training tokens twice, and larger sizes need more"
+        )
     if found.after > 0.8 * found.before:
         words.insert(0, "this allowance teaches little: the interval hardly shrinks")
     return words

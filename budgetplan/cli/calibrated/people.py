@@ -49,8 +49,14 @@ def design(found: Design, asked: Asked) -> Iterator[RenderableType]:
 
 def _runs(found: Design) -> Table:
     often = any(len(spec.evaluate_at) > 1 for spec in found.specs)
-    made = table("", "shape", "params", "tokens", "batch", "steps", "rate", "beta2",
-                 *(["measured"] if often else []), "FLOPs")  # fmt: skip
+    betas = {spec.adam_beta2 for spec in found.specs}
+    one_beta = len(betas) == 1 and often  # with all columns, lines would be longer than a screen
+    made = table(
+        "", "shape", "params", "tokens", "batch", "steps", "rate",
+        *([] if one_beta else ["beta2"]), *(["measured"] if often else []), "FLOPs",
+        caption=f"batch in sequences; rate: peak learning rate; beta2 {betas.pop():g} in all"
+        if one_beta else "",
+    )  # fmt: skip
     for spec, cost in zip(found.specs, found.costs, strict=True):
         made.add_row(
             spec.architecture.name,
@@ -59,7 +65,7 @@ def _runs(found: Design) -> Table:
             str(spec.batch_sequences),
             show(spec.steps),
             show(spec.learning_rate),
-            show(spec.adam_beta2),
+            *([] if one_beta else [show(spec.adam_beta2)]),
             *([f"{len(spec.evaluate_at)}x"] if often else []),
             show(float(f"{cost:.2g}")),
         )
