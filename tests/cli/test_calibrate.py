@@ -278,3 +278,9 @@ def test_the_smallest_allowance_that_is_named_pays_for_every_kind(
     said = re.search(r"--spend (\S+),", capsys.readouterr().err)
     assert said
     assert main([*words, said[1]]) == 0
+
+
+def test_the_demo_keeps_a_folder_of_its_own_unless_one_is_given(capsys: Captured) -> None:
+    for options, folder in (([], "calibration-demo"), (["--folder", "calibration"], "calibration")):
+        assert main(["calibrate", "--demo", "--dry-run", *options]) == 0
+        assert f"/{folder}/calibration.json" in capsys.readouterr().out

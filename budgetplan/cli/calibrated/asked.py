@@ -46,7 +46,7 @@ class Wish:
     folder: Path
     output: Path | None
     as_json: bool
-    given: frozenset[str] = frozenset()  # options that were written, among those that are kept
+    given: frozenset[str] = frozenset()  # options that were written, of runs and their folder
 
     def __getitem__(self, name: str) -> Any:
         return self.options[name]
@@ -84,7 +84,7 @@ def wish(options: Mapping[str, Any], *, given: frozenset[str]) -> Wish:
         folder=folder_of(options, given=given),
         output=options["output"],
         as_json=options["as_json"],
-        given=given & {*KEPT, *MADE},
+        given=given & {*KEPT, *MADE, "folder"},
     )
 
 

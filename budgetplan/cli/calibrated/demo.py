@@ -42,7 +42,7 @@ def prepared(wish: Wish, *, home: Path | None = None) -> tuple[Wish, Plan]:
     from budgetplan.plan.optimize import optimize
 
     console(stderr=True).print(WORDS.format(flops=show(BUDGET)), highlight=False)
-    folder = wish.folder if str(wish.folder) != "calibration" else Path(FOLDER)
+    folder = wish.folder if "folder" in wish.given else Path(FOLDER)
     path = (home or folder) / "ladder.yaml"
     with told(path, doing="write"):
         path.parent.mkdir(parents=True, exist_ok=True)
