@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -175,11 +176,16 @@ def test_a_pattern_that_the_shell_has_opened_names_all_its_files(
         shard.write_text(f"some text of shard {number}. " * 20_000, encoding="utf-8")
     words = [str(shard) for shard in shards]
     found = []
-    for order in ([plan, "--data", *words], ["--data", *words, plan]):
+    bare = shutil.copy(plan, tmp_path / "plan")
+    for order in (
+        [plan, "--data", *words],
+        ["--data", *words, plan],
+        [str(bare), "--data", *words],
+    ):
         options = ["--tokenizer", "bytes", "--kind", "isoflop", "--spend", "6e12", "--dry-run"]
         assert main(["calibrate", *order, *options, "--json"]) == 0
         found.append(json.loads(capsys.readouterr().out))
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
     assert all(Path(word).name in json.dumps(found[0]) for word in words)
 
 

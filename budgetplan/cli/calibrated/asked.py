@@ -91,12 +91,15 @@ def wish(options: Mapping[str, Any], *, given: frozenset[str]) -> Wish:
 def with_shards(options: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the options with the files that a shell made of `--data tokens/*.bin` among the data.
 
-    All but the first of them stand there as words of their own.
+    All but the first of them stand there as words of their own. Without a plan by its ending, the
+    first word is the plan.
     """
     words = [word for word in (options["target"], *(options["place"] or ())) if word is not None]
     if not options["data"] or not words or words[0] in ACTIONS:
         return options
     plans = [word for word in words if Path(word).suffix.lower() in PLANS]
+    if not plans and not options["demo"]:
+        plans = words[:1]
     shards = [word for word in words if word not in plans and Path(word).exists()]
     others = [*plans, *(word for word in words if word not in plans and word not in shards)]
     return {
