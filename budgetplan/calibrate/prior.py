@@ -16,7 +16,7 @@ from budgetplan.plan.surface import LENDER
 # (arXiv:2401.02954) found exponents of N* of 0.450, 0.524 and 0.578 on three corpora,
 # which over three and a half decades of compute is a standard deviation of 0.43.
 OTHERS = 0.45
-OWN = 0.25  # of the law itself, where it publishes none: that of porian2024_rw_tuned at 1e21
+OWN = 0.25  # of the law itself, where it publishes none; porian2024_rw_tuned has 0.29 at 1e21
 
 
 def counting_of(asked: Asked) -> Counting:

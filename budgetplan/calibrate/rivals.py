@@ -25,7 +25,6 @@ from budgetplan.laws.fit.study import Study, runs_of, study
 from budgetplan.laws.generalized import Generalized
 
 Floats = NDArray[np.float64]
-T_95 = 2.132  # 95% quantile of a Student t with four degrees of freedom
 HELD = 0.25  # share of the runs that is held out, the largest
 
 
@@ -162,6 +161,6 @@ def _score(name: str, large: Runs, *, center: Floats, scale: Floats) -> Score:
         law=name,
         log_score=float(density.mean()),
         error=float(np.sqrt((errors**2).mean())),
-        half_width=float((T_95 * scale).mean()),
-        covered=float(np.mean(np.abs(errors) <= T_95 * scale)),
+        half_width=float((interval.T_95 * scale).mean()),
+        covered=float(np.mean(np.abs(errors) <= interval.T_95 * scale)),
     )

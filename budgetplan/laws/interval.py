@@ -22,6 +22,7 @@ from budgetplan.laws.law import OptimalSurface
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 FREEDOM = 4  # degrees of freedom: tails heavy enough for the occasional bad run
+T_95 = 2.132  # 95% quantile of that Student t
 DRAWS = 401  # equally likely values of an estimate, at the quantiles of the t
 
 

@@ -154,7 +154,7 @@ def optimal_flops_per_token(asked: Asked) -> float:
 def expected(known: Prior, found: designs.Designed) -> tuple[Expected, ...]:
     """Return the intervals of the optimum now, and those to be expected after the runs."""
     steps = interval.student(interval.DRAWS)
-    width = known.size_spread * 1.645 / 2.132  # the t of this scale has the same 90% interval
+    width = known.size_spread * 1.645 / interval.T_95  # of a t with the same 90% interval
     loss = known.removable + known.floor
     return (
         Expected(
