@@ -136,3 +136,13 @@ def test_a_check_without_its_facts_is_skipped_and_says_so() -> None:
     reading = Reading(document=document, reader="test", run=Run(tokens=1e9), origins={})
     skipped = {each.code: each.why for each in judge(reading).skipped}
     assert "unique_tokens" in skipped["BP403"]
+
+
+def test_a_timescale_longer_than_the_run_is_told_as_the_law_has_it() -> None:
+    """Power Lines: tau = 1.084 (D / N)^-0.527 is 3.6 at a tenth of a token per parameter."""
+    document = Document(path=Path("run.yaml"), text="", syntax="yaml", tree={})
+    run = Run(params_total=B, tokens=1e8, batch_tokens=5e3, learning_rate=0.01, weight_decay=0.5)
+    reading = Reading(document=document, reader="test", run=run, origins={})
+    [found] = [each for each in judge(reading).findings if each.code == "BP304"]
+    law = 1.084 * 0.1**-0.527
+    assert f"where {law:.2g} was found best, more than the run has" in found.message

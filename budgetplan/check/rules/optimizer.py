@@ -165,7 +165,8 @@ def weight_decay_timescale(subject: Subject) -> Iterator[Said]:
     if best <= 0:  # numbers so absurd that the quotient underflows
         return
     tau = facts["batch_tokens"] / (facts["learning_rate"] * decay * facts["tokens"])
-    wanted = min(tau * decay / best, 1.0)
+    found_best = tau * decay / best
+    wanted = min(found_best, 1.0)  # of the run, which has no more
     if wanted <= 0:
         return
     if wanted / TAU <= tau <= max(wanted * TAU, 1.0):
@@ -175,7 +176,8 @@ def weight_decay_timescale(subject: Subject) -> Iterator[Said]:
         field="weight_decay",
         message=(
             f"weight decay {decay:g} {what}: tau = B / (lr wd D) is {tau:.2g} of the run, where"
-            f" {wanted:.2g} was found best"
+            f" {found_best:.2g} was found best"
+            + (", more than the run has" if found_best > wanted else "")
         ),
         value=f"{decay:g}",
         suggestion=f"about {tau * decay / wanted:.2g}",
