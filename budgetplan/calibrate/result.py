@@ -8,9 +8,6 @@ from pydantic import BaseModel, ConfigDict
 
 Ending = Literal["finished", "diverged", "failed"]
 State = Literal["planned", "running", "interrupted", "finished", "diverged", "failed"]
-STATES: tuple[State, ...] = (
-    "planned", "running", "interrupted", "finished", "diverged", "failed",
-)  # fmt: skip
 
 
 class Interrupted(Exception):

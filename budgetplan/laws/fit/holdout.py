@@ -46,12 +46,6 @@ class Report:
     refits: tuple[Refit, ...]
     why_none: str = ""
 
-    def error_at(self, factor: float) -> float | None:
-        """Return the error of the refit whose extrapolation is nearest, or None."""
-        if not self.refits:
-            return None
-        return min(self.refits, key=lambda each: abs(np.log(each.factor / factor))).error
-
 
 def report(runs: Runs, predictor: Predictor, *, factors: tuple[float, ...] = FACTORS) -> Report:
     """Return how well fits to smaller runs predict the larger ones."""
