@@ -106,6 +106,14 @@ def test_no_batch_is_tried_that_a_card_would_never_see(folder: Path) -> None:
         assert max(sizes) == most
 
 
+def test_memory_that_was_short_in_another_format_is_no_limit(folder: Path) -> None:
+    asked = asked_on_card(folder)
+    specs = Throughput().design(asked).specs
+    wide = tuple(full(spec.model_copy(update={"precision": "fp32"})) for spec in specs)
+    again = Throughput().design(replace(asked, made=wide))
+    assert [spec.id for spec in again.specs] == [spec.id for spec in specs]
+
+
 def test_a_run_that_failed_for_another_reason_is_no_limit(folder: Path) -> None:
     asked = asked_on_card(folder)
     specs = Throughput().design(asked).specs

@@ -78,9 +78,7 @@ def _wider(made: Sweep, asked: Asked) -> tuple[Sweep, tuple[str, ...]]:
     """Return the sweep with the points beyond an edge at which its best was found before."""
     shape = made.proxy.rung.architecture
     own = [
-        each
-        for each in asked.made
-        if each.spec.architecture == shape and each.spec.data == asked.data
+        each for each in asked.made_alike("hyperparameters", shape) if each.spec.data == asked.data
     ]
     try:
         before = swept(asked, own)

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from budgetplan.calibrate.result import Result
 from budgetplan.calibrate.spec import Data, RunSpec
+from budgetplan.core.architecture import Architecture
 from budgetplan.core.budget import Gpu, Precision
 from budgetplan.core.errors import BadValue
 from budgetplan.core.estimate import Estimate
@@ -49,6 +50,16 @@ class Asked:
     rules: tuple[str, ...] = ()
     unique_tokens: float | None = None  # training tokens at hand; None: not known
     made: tuple[Outcome, ...] = ()  # runs that have ended in the same folder
+
+    def made_alike(self, kind: KindName, shape: Architecture) -> list[Outcome]:
+        """Return the runs of this kind and shape that have ended, of the same code and format."""
+        return [
+            each
+            for each in self.made
+            if each.spec.kind == kind and each.spec.architecture == shape
+            and (each.spec.factory, each.spec.qk_norm, each.spec.precision)
+            == (self.factory, self.qk_norm, self.precision)
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,10 +157,9 @@ def _row(shape: Architecture, asked: Asked) -> list[tuple[int, int]]:
     sizes = {2**power for power in range(int(math.log2(most)) + 1)} | {most}
     tried = {
         each.spec.batch_sequences: each.finished
-        for each in asked.made
-        if each.spec.kind == "throughput" and each.spec.architecture == shape
-        and (each.finished or short_of_memory(each))
-    }  # fmt: skip
+        for each in asked.made_alike("throughput", shape)
+        if each.finished or short_of_memory(each)
+    }
     fails = {batch for batch, fine in tried.items() if not fine}
     fits = (sizes | {batch for batch, fine in tried.items() if fine}) - fails
     beyond = following(dict.fromkeys(fits, True) | tried, most=most_wanted(asked))
