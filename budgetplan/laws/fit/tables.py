@@ -41,6 +41,7 @@ def read_table(path: Path) -> Table:
     """
     try:
         if path == STANDARD_INPUT:
+            path = Path("standard input")  # as errors name it
             text = sys.stdin.buffer.read().decode("utf-8-sig")
             return _long(_parse(path, io.StringIO(text, newline="")), path)
         if path.is_dir():

@@ -390,3 +390,10 @@ def test_what_is_written_is_read(sizes: list[tuple[float, float, float]],
     assert np.column_stack([found["params"], found["tokens"], found["loss"]]) == pytest.approx(
         np.array(sizes)
     )
+
+
+@pytest.mark.parametrize(("said", "why"), [(b"", "is empty"), (b"\xff\xfe", "is not UTF-8 text")])
+def test_a_pipe_is_named_in_words(said: bytes, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(said)))
+    with pytest.raises(BadValue, match=f"standard input {why}"):
+        read([Path("-")])
