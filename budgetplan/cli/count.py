@@ -100,9 +100,27 @@ def count(  # noqa: PLR0917  each parameter is an option, by name
             "--backward/--no-backward", help="Count the backward pass.", rich_help_panel=_SIZE
         ),
     ] = True,
+    tokens: Annotated[
+        str | None,
+        typer.Option(
+            "--tokens",
+            help="Of a whole run: its FLOPs, and with --gpu its hours, money and energy.",
+            rich_help_panel=_SIZE,
+        ),
+    ] = None,
+    mfu: Annotated[
+        str | None,
+        typer.Option(
+            "--mfu", help="Of that run, as 40%; else what is usual.", rich_help_panel=_SIZE
+        ),
+    ] = None,
     gpu: Annotated[
         str | None,
-        typer.Option("--gpu", help="Card whose memory is filled.", rich_help_panel=_MEMORY),
+        typer.Option(
+            "--gpu",
+            help="Card whose memory is filled, and that trains --tokens.",
+            rich_help_panel=_MEMORY,
+        ),
     ] = None,
     micro_batch: Annotated[
         str,
@@ -176,6 +194,7 @@ def count(  # noqa: PLR0917  each parameter is an option, by name
       budgetplan count net.py:ViT --input 'x=float32[batch,3,384,384]'
       budgetplan count checkpoint/ --trace --depth 3
       budgetplan count llama-3-8b --gpu H100 --ranks 64 --show memory
+      budgetplan count llama-3-8b --tokens 15T --gpu H100 --mfu 40%
       budgetplan count gpt2 --json | jq .flops.total
 
     Inputs are told from the model; --input states one where they cannot be:
@@ -217,6 +236,8 @@ def count(  # noqa: PLR0917  each parameter is an option, by name
                      parameters gradients optimizer_states copies
                      activations logits block total micro_batch seq_len;
                      largest_micro_batch, a list; assumptions
+      run(?)         of --tokens: tokens, flops and useful (n), gpu(t?), and by
+                     value, low, high: mfu gpu_hours usd energy [J] (n?)
       inputs notes uncounted    lists of text
     """
     from budgetplan.cli.counted.memory import memory_of, question
@@ -240,6 +261,7 @@ def count(  # noqa: PLR0917  each parameter is an option, by name
                 "Keep one of them.",
             )
         measured = False
+    _refuse_without_run(tokens, mfu=mfu, gpu=gpu, backward=backward)
     request = load.Request(
         target=target,
         batch=units.count(batch, what="--batch"),
@@ -263,18 +285,41 @@ def count(  # noqa: PLR0917  each parameter is an option, by name
         if traceback and error.__cause__ is not None:
             _print_traceback(error.__cause__)
         raise
+    run = None
+    if tokens is not None:
+        from budgetplan.cli.counted.whole_run import whole_run
+        from budgetplan.cli.optimized.asked import share
+
+        run = whole_run(
+            answer, tokens=units.count(tokens, what="--tokens"), gpu=asked.card,
+            precision=precision, mfu=None if mfu is None else share(mfu),
+        )  # fmt: skip
     told = backward and (as_json or "memory" in sections)
     memory = memory_of(answer, asked) if told else None
     if as_json:
         from budgetplan.cli.counted.programs import as_dict
 
-        emit_json(as_dict(answer, memory, depth=depth))
+        emit_json(as_dict(answer, memory, run, depth=depth))
         return
     from budgetplan.cli.counted.people import render
 
     screen = console()
-    for block in render(answer, memory, sections=sections, depth=2 if depth is None else depth):
+    shown = 2 if depth is None else depth
+    for block in render(answer, memory, run, sections=sections, depth=shown):
         screen.print(block)
+
+
+def _refuse_without_run(
+    tokens: str | None, *, mfu: str | None, gpu: str | None, backward: bool
+) -> None:
+    """Raise BadValue for an option of a whole run that would have no effect."""
+    if mfu is not None and (tokens is None or gpu is None):
+        raise BadValue(
+            "--mfu turns the FLOPs of a run into hours of a card",
+            "Add --tokens 15T and --gpu H100, or leave it out.",
+        )
+    if tokens is not None and not backward:
+        raise BadValue("--tokens is a training run, --no-backward leaves training out", "Keep one.")
 
 
 def _sections(text: str) -> tuple[str, ...]:

@@ -184,7 +184,7 @@ def test_without_backward_no_convention_about_training_is_shown(
 @pytest.mark.parametrize("name", presets.names("models"))
 def test_every_preset_counts(name: str) -> None:
     answer = load.count(load.Request(target=name))
-    result = as_dict(answer, None, depth=2)
+    result = as_dict(answer, None, None, depth=2)
     assert result["flops"]["total"] > 0
     root = modules.tree(answer.count)
     assert root.total == answer.count.total()
@@ -335,3 +335,47 @@ def test_a_missing_torch_is_named(
     code, _, err = run(capsys, GPT)
     assert code == 2
     assert "pip install 'budgetplan[torch]'" in err
+
+
+def test_a_whole_run_on_a_card_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    """Llama 3 8B: 474,422,087,516,160 FLOPs a sequence of 8,192, of 989.4 TFLOP/s at 40%."""
+    options = ["--tokens", "15T", "--gpu", "H100", "--mfu", "40%", "--json"]
+    assert main(["count", "llama-3-8b", *options]) == 0
+    run = json.loads(capsys.readouterr().out)["run"]
+    flops = 474_422_087_516_160 / 8192 * 15e12
+    assert run["flops"] == pytest.approx(flops, rel=1e-12)
+    hours = flops / (989.4e12 * 0.4) / 3600
+    assert run["gpu_hours"]["value"] == pytest.approx(hours, rel=1e-3)
+    assert run["gpu_hours"]["low"] is None  # a stated MFU has no interval
+    assert run["energy"]["value"] == pytest.approx(hours * 3600 * 700 * 1.58, rel=1e-3)
+
+
+def test_an_assumed_mfu_has_an_interval_and_half_of_it_takes_twice_as_long(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = []
+    for mfu in ([], ["--mfu", "0.4"], ["--mfu", "20%"]):
+        assert main(["count", "gpt2", "--tokens", "9B", "--gpu", "A100", *mfu, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["run"]["gpu_hours"])
+    assumed, stated, half = found
+    assert assumed["low"] < assumed["value"] < assumed["high"]
+    assert half["value"] == pytest.approx(2 * stated["value"])
+    assert main(["count", "gpt2", "--tokens", "9B", "--gpu", "A100", "--show", "parts"]) == 0
+    assert "Training on 9B tokens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--mfu", "40%"], "--mfu turns the FLOPs of a run"),
+        (["--tokens", "1B", "--mfu", "40%"], "Add --tokens 15T and --gpu"),
+        (["--tokens", "1B", "--no-backward"], "--no-backward leaves training out"),
+        (["--tokens", "1B", "--gpu", "A100", "--mfu", "300%"], "more than the card can do"),
+        (["--tokens", "-3"], "--tokens"),
+    ],
+)
+def test_options_of_a_whole_run_that_would_do_nothing(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["count", "gpt2", *options]) == 2
+    assert said in capsys.readouterr().err

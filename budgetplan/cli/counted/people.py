@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from budgetplan.cli.counted.memory import MemoryAnswer
+    from budgetplan.cli.counted.whole_run import WholeRun
     from budgetplan.flops.conventions import Convention
 
 NAMES: dict[Component, str] = {
@@ -30,10 +31,20 @@ SMALL = 0.005
 
 
 def render(
-    answer: Answer, memory: MemoryAnswer | None, *, sections: tuple[str, ...], depth: int
+    answer: Answer,
+    memory: MemoryAnswer | None,
+    run: WholeRun | None,
+    *,
+    sections: tuple[str, ...],
+    depth: int,
 ) -> Iterator[RenderableType]:
     """Yield the blocks of the screen, in order."""
     yield header(answer)
+    if run is not None:
+        from budgetplan.cli.counted import whole_run
+
+        yield ""
+        yield titled(whole_run.as_table(run))
     count = answer.count
     makers: dict[str, Any] = {
         "parts": lambda: (parts(count), rates(answer)),

@@ -11,9 +11,12 @@ from budgetplan.flops.load import Answer
 
 if TYPE_CHECKING:
     from budgetplan.cli.counted.memory import MemoryAnswer
+    from budgetplan.cli.counted.whole_run import WholeRun
 
 
-def as_dict(answer: Answer, memory: MemoryAnswer | None, *, depth: int | None) -> dict[str, Any]:
+def as_dict(
+    answer: Answer, memory: MemoryAnswer | None, run: WholeRun | None, *, depth: int | None
+) -> dict[str, Any]:
     """Return everything that was counted."""
     count = answer.count
     return {
@@ -62,6 +65,7 @@ def as_dict(answer: Answer, memory: MemoryAnswer | None, *, depth: int | None) -
             for each in conventions_of(answer)
         ],
         "memory": memory.as_dict() if memory else None,
+        "run": run.as_dict() if run else None,
         "inputs": list(answer.inputs),
         "notes": [*answer.notes, *count.notes],
         "uncounted": list(count.uncounted),

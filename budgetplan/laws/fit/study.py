@@ -210,9 +210,16 @@ def _law(
         scatter=ensemble.fitted(found.draws, runs).scatter if surface else 0.0,
         misfit=found.misfit,
         evidence="measured",
-        source=Source(title=origin, year=year, identifier=f"{len(runs.losses)} runs"),
+        source=Source(title=origin, year=year, identifier=_extent(runs)),
     )
     return Law(preset=preset, best=found.best, draws=found.draws)
+
+
+def _extent(runs: Runs) -> str:
+    losses = len(runs.losses)
+    if runs.run is None:
+        return f"{losses} runs"
+    return f"{len(np.unique(runs.run))} runs, {losses} losses"
 
 
 def _common(measured: Measurements, name: str) -> int | None:
