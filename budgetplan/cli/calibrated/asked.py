@@ -254,8 +254,8 @@ def corpus(options: Mapping[str, Any], plan: Plan) -> tuple[Data, float]:
     if not paths and stated is None and shape.vocab > 512:
         raise BadValue(
             f"no --data given, and the plan's tokens are of a vocabulary of {shape.vocab:,}",
-            "Give --data tokens/*.bin, or text and --tokenizer tokenizer.json (or bytes); speed alone"
-            f" needs only --data 'synthetic:zipf?vocab={shape.vocab}&tokens=10M'.",
+            "Give --data tokens/*.bin, or text and --tokenizer tokenizer.json (or bytes); speed"
+            f" alone needs only --data 'synthetic:zipf?vocab={shape.vocab}&tokens=10M'.",
         )
     with telling(warn):
         found = open_corpus(bare)
