@@ -74,12 +74,11 @@ def _energy(
     card: Gpu | None, hours: Estimate, *, by: str, where: str, remarks: list[str]
 ) -> dict[str, Figure]:
     """Return the energy at the board's power, which is an upper bound of what cards take."""
-    if card is None or not card.power:
+    energy = card.energy(hours) if card is not None else None
+    if card is None or energy is None:
         remarks.append(f"energy is not known: the power of {where} is in no preset")
         return {}
-    watts = card.power
     made = figure(
-        hours.map(lambda h: h * 3600 * watts * PUE), origin="measured", unit="joules",
-        source=PUE_BASIS,
-        by=f"{by}; board power {watts:g} W x PUE {PUE:g}, not measured")  # fmt: skip
+        energy, origin="measured", unit="joules", source=PUE_BASIS,
+        by=f"{by}; board power {card.power:g} W x PUE {PUE:g}, not measured")  # fmt: skip
     return {"energy": made}

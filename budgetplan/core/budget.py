@@ -67,6 +67,14 @@ class Gpu(BaseModel):
     price_note: str = ""
     source: Source
 
+    def energy(self, hours: Estimate) -> Estimate | None:
+        """Return the energy at the site [J] of so many card-hours; None: the power is not known.
+
+        Full board power times the site's PUE: an upper bound of what cards take.
+        """
+        watts = self.power
+        return hours.map(lambda each: each * 3600 * watts * PUE) if watts else None
+
     def peak_for(self, precision: Precision) -> float:
         """Return the dense peak [FLOP/s].
 
@@ -159,6 +167,17 @@ class Budget(BaseModel):
     def price(self) -> float | None:
         """Return dollars per card-hour: the user's, else the card's typical one."""
         return self.usd_per_hour or (self.gpu.usd_per_hour if self.gpu else None)
+
+    def card_hours_for(self, flops: float) -> Estimate:
+        """Return the hours of one card that so many model FLOPs take, with the MFU's interval.
+
+        Raises:
+            BadValue: no card is named, or it lacks the number format.
+        """
+        if self.gpu is None:
+            raise BadValue("hours need a card", "Name one: --gpu H100.")
+        peak = self.gpu.peak_for(self.precision)
+        return self.utilization().map(lambda share: flops / (peak * share) / 3600)
 
     def utilization(self) -> Estimate:
         """Return the MFU, with its interval where it is assumed."""

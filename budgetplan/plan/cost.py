@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from budgetplan.core.architecture import Architecture
-from budgetplan.core.budget import PUE, Budget, Gpu
+from budgetplan.core.budget import Budget, Gpu
 from budgetplan.core.errors import Infeasible
 from budgetplan.core.estimate import Estimate
 from budgetplan.flops.memory import (
@@ -57,23 +57,20 @@ def cost(architecture: Architecture, *, flops: float, batch: int, budget: Budget
     gpu = budget.gpu
     if gpu is None:
         return None
-    peak = gpu.peak_for(budget.precision)
-    mfu = budget.utilization()
-    hours = mfu.map(lambda share: flops / (peak * share) / 3600)
+    hours = budget.card_hours_for(flops)
     price = budget.price()
     room, problem = _room(architecture, gpu, batch=batch, budget=budget)
-    watts = gpu.power
     return Cost(
         gpu=gpu,
         precision=budget.precision,
-        mfu=mfu,
+        mfu=budget.utilization(),
         mfu_origin=budget.mfu_origin,
         card_hours=hours,
         seconds=hours.map(lambda h: h * 3600 / budget.gpus) if budget.gpus else None,
         usd=hours.map(lambda h: h * price) if price else None,
         price=price,
         price_origin="stated" if budget.usd_per_hour else "preset",
-        energy=hours.map(lambda h: h * 3600 * watts * PUE) if watts else None,
+        energy=gpu.energy(hours),
         room=room,
         problem=problem,
     )

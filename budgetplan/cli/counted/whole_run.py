@@ -84,17 +84,16 @@ def whole_run(
         return run
     stated: dict[str, Any] = {"mfu": mfu, "mfu_interval": None, "mfu_origin": "stated"}
     budget = Budget(gpu=gpu, precision=precision, **(stated if mfu else {}))
-    peak, price, share = gpu.peak_for(budget.precision), budget.price(), budget.utilization()
-    hours = share.map(lambda each: run.flops / (peak * each) / 3600)
+    hours, price = budget.card_hours_for(run.flops), budget.price()
     return replace(
         run,
         gpu=gpu,
         precision=precision,
-        mfu=share,
+        mfu=budget.utilization(),
         mfu_origin=budget.mfu_origin,
         gpu_hours=hours,
         usd=hours.map(lambda each: each * price) if price else None,
-        energy=hours.map(lambda each: each * 3600 * gpu.power * PUE) if gpu.power else None,
+        energy=gpu.energy(hours),
     )
 
 
@@ -127,7 +126,9 @@ def _remarks(run: WholeRun) -> str:
         words.append("No price of this card is known.")
     else:
         words.append(f"List price ${run.gpu.usd_per_hour:g} an hour.")
-    words.append("Energy: full board power, PUE 1.58." if run.energy else "Its power is not known.")
+    words.append(
+        f"Energy: full board power, PUE {PUE:g}." if run.energy else "Its power is not known."
+    )
     return " ".join(words)
 
 
