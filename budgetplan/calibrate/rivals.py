@@ -18,7 +18,7 @@ from budgetplan.core.counting import Counting
 from budgetplan.core.units import show
 from budgetplan.laws import interval
 from budgetplan.laws.fit import ensemble, posterior
-from budgetplan.laws.fit.methods import METHODS, Method, knowing
+from budgetplan.laws.fit.methods import Method
 from budgetplan.laws.fit.parametric import Runs
 from budgetplan.laws.fit.posterior import Known
 from budgetplan.laws.fit.study import Study, runs_of, study
@@ -28,13 +28,12 @@ Floats = NDArray[np.float64]
 HELD = 0.25  # share of the runs that is held out, the largest
 
 
-def fitted(asked: Asked, ended: Sequence[Outcome]) -> tuple[Study, Method]:
-    """Return what the runs say together with the plan's law, and by which method."""
+def fitted(asked: Asked, ended: Sequence[Outcome]) -> Study:
+    """Return what the runs say together with the plan's law."""
     measured = measurements(ended, counting=counting_of(asked))
-    known = started_from(asked, ended)
-    name, how = "posterior", knowing(known) if known else METHODS["posterior"]
+    method, known = "posterior", started_from(asked, ended)
     if len(measured) > posterior.MOST:
-        name, how, known = "ensemble", METHODS["ensemble"], None
+        method, known = "ensemble", None
         note = (
             f"more than {posterior.MOST:,} losses: fitted by an ensemble, which takes the"
             " milestones of a run for independent"
@@ -53,10 +52,10 @@ def fitted(asked: Asked, ended: Sequence[Outcome]) -> tuple[Study, Method]:
         year=datetime.now(UTC).year,
         target=asked.plan.law.flops if asked.plan.law else None,
         seed=asked.seed,
-        method=name,
+        method=method,
         known=known,
     )
-    return replace(found, notes=(*found.notes, note)), how
+    return replace(found, notes=(*found.notes, note))
 
 
 def started_from(asked: Asked, ended: Sequence[Outcome]) -> Known | None:

@@ -93,8 +93,8 @@ class IsoFlop:
             BadValue: too few runs finished to carry a law.
         """
         ended = usable(outcomes, "isoflop", least=FEWEST_RUNS)
-        found, how = fitted(asked, ended)
-        scores = judged(ended, prior(asked), counting=counting_of(asked), how=how)
+        found = fitted(asked, ended)
+        scores = judged(ended, prior(asked), counting=counting_of(asked), how=found.how)
         believed = more_likely(scores) > 1 / THIN
         notes = [*found.notes, *ill(outcomes)]
         return _verdict(asked, found, ended, scores=scores, believed=believed, notes=notes)

@@ -32,6 +32,7 @@ class Study:
 
     law: Law
     method: str
+    how: Method  # the method with what it was told
     runs: Runs
     lines: tuple[int, ...]  # where each run stands in its file
     design: Design
@@ -163,6 +164,7 @@ def study(
     return Study(
         law=law,
         method=method,
+        how=how,
         runs=runs,
         lines=kept.rows,
         design=lay,
@@ -234,7 +236,7 @@ def held_out(found: Study, *, factor: float) -> tuple[Runs, list[Estimate]]:
     runs = found.runs
     flops = 6 * runs.params * runs.tokens
     small = flops <= flops.max() / factor
-    predict = _predictor(METHODS[found.method])(runs.chosen(np.flatnonzero(small)))
+    predict = _predictor(found.how)(runs.chosen(np.flatnonzero(small)))
     large = runs.chosen(np.flatnonzero(~small))
     return large, predict(large)
 
