@@ -99,9 +99,14 @@ def split(
     """
     total = sum(len(shard.tokens) for shard in shards)
     length = max(seq_len + 1, int(share * total / BLOCKS))
-    blocks = np.concatenate([_blocks(shard, i, length=length) for i, shard in enumerate(shards)])
-    usable = np.flatnonzero(blocks[:, 2] - blocks[:, 1] > seq_len)
-    if len(usable) < 2:
+    for whole in (True, False):  # documents, unless so few tokens are left no block that way
+        blocks = np.concatenate(
+            [_blocks(shard, i, length=length, whole=whole) for i, shard in enumerate(shards)]
+        )
+        usable = np.flatnonzero(blocks[:, 2] - blocks[:, 1] > seq_len)
+        if len(usable) >= 2:
+            break
+    else:
         raise BadData(
             f"{show(total)} tokens are too few for sequences of {seq_len:,}: one part is trained "
             "on, one held out",
@@ -127,10 +132,10 @@ def split(
     return part(~chosen, seed), part(chosen, HELD_OUT)
 
 
-def _blocks(shard: Shard, number: int, *, length: int) -> Stretches:
-    """Return the shard in blocks of about this length, cut where a document begins if one does."""
+def _blocks(shard: Shard, number: int, *, length: int, whole: bool) -> Stretches:
+    """Return the shard in blocks of about this length; `whole`: cut where a document begins."""
     cuts = np.arange(0, len(shard.tokens), length, dtype=np.int64)
-    if len(shard.documents) and len(cuts) > 1:
+    if whole and len(shard.documents) and len(cuts) > 1:
         inner = cuts[1:]
         at = np.minimum(np.searchsorted(shard.documents, inner), len(shard.documents) - 1)
         near = shard.documents[at]

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as arrow
 import pyarrow.parquet as tables
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from budgetplan.calibrate import kept
@@ -328,6 +328,7 @@ def shards(*lengths: int, documents: tuple[int, ...] = ()) -> tuple[Shard, ...]:
     share=st.floats(0.01, 0.4),
     documents=st.lists(st.integers(0, 4000), max_size=30).map(sorted),
 )
+@example(lengths=[6], seq_len=2, share=0.01, documents=[4])  # a document's cut leaves two tokens
 def test_no_token_is_on_both_sides(
     lengths: list[int], seq_len: int, share: float, documents: list[int]
 ) -> None:
